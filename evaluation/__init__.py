@@ -1,0 +1,1 @@
+"""Log adapters for public data sets and prequential evaluation of the worker's own pipeline."""

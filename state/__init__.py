@@ -1,0 +1,1 @@
+"""Windowed tables over NumPy arrays with numba kernels. Knows no other room."""

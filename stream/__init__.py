@@ -1,0 +1,4 @@
+"""The pure core: wire schema, codecs, border types, pipeline, candidate sources, reranking.
+
+Absent on purpose: network, asyncio and clocks. Those live in ``consumers``.
+"""

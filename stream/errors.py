@@ -1,0 +1,41 @@
+"""Headwater's exceptions, one file, one tree.
+
+```
+HeadwaterError
+├── ConfigurationError     a setting or argument that cannot work; raised at start-up
+├── ServerUnreachable      Kafka or Redis did not answer within its bound
+├── LogGap                 a log starts above the offset that the state wants
+│   └── FrameHole          an item-deltas frame starts above its watermark
+├── StateMismatch          a snapshot does not fit (schema, partitions, checksum)
+└── Fenced                 this worker no longer owns what it was about to write
+```
+Bad data is never an exception: decoders return ``(batch, rejects)``.
+"""
+
+
+class HeadwaterError(Exception):
+    """Root of every error that Headwater raises on purpose."""
+
+
+class ConfigurationError(HeadwaterError):
+    """A setting or argument cannot work; says what was expected, what came, what to do."""
+
+
+class ServerUnreachable(HeadwaterError):
+    """Kafka or Redis did not answer within its bound."""
+
+
+class LogGap(HeadwaterError):
+    """A log starts above the next offset that the state wants: records are lost to us."""
+
+
+class FrameHole(LogGap):
+    """An item-deltas frame starts above the watermark of its source partition."""
+
+
+class StateMismatch(HeadwaterError):
+    """A snapshot cannot be used: other schema, other partition count, or a broken checksum."""
+
+
+class Fenced(HeadwaterError):
+    """This worker no longer owns the partition it was about to write for."""

@@ -1,0 +1,108 @@
+"""Slab: the record batches of one partition from one fetch, as bytes and arrays of positions.
+
+No Python object exists per record. A slab is what the transport hands to an agent and what the
+decoders read; replay and tests make one with :meth:`Slab.from_values`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slab:
+    """Records of one partition in log order. E = number of records.
+
+    Attributes:
+        topic: Kafka topic.
+        partition: Kafka partition.
+        begin: Offset asked for; every record below it was cut off.
+        end: Offset to ask for next; ``[begin, end)`` is covered (control records and compaction
+            leave holes inside).
+        buffer: uint8, decompressed record bytes; all starts index into it.
+        offsets: int64 (E,), ascending.
+        timestamps_ms: int64 (E,), the record's Kafka timestamp (LogAppendTime where the topic
+            has it); -1 where unknown.
+        key_starts: int64 (E,); -1 for a null key.
+        key_lengths: int32 (E,); -1 for a null key.
+        value_starts: int64 (E,); -1 for a null value.
+        value_lengths: int32 (E,); -1 for a null value.
+        header_starts: int64 (E,), position of the varint that counts the headers; -1 where the
+            record has none.
+    """
+
+    topic: str
+    partition: int
+    begin: int
+    end: int
+    buffer: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    timestamps_ms: NDArray[np.int64]
+    key_starts: NDArray[np.int64]
+    key_lengths: NDArray[np.int32]
+    value_starts: NDArray[np.int64]
+    value_lengths: NDArray[np.int32]
+    header_starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    @classmethod
+    def from_values(
+        cls,
+        values: Sequence[bytes | None],
+        *,
+        topic: str = "interactions",
+        partition: int = 0,
+        first_offset: int = 0,
+        timestamps_ms: Sequence[int] | NDArray[np.int64] | None = None,
+    ) -> Slab:
+        """Make a slab of key-less, header-less records; offsets count up from first_offset.
+
+        ``timestamps_ms`` None means that Kafka timestamps are unknown (-1): no future check.
+        """
+        count = len(values)
+        lengths = np.fromiter(
+            (-1 if value is None else len(value) for value in values), np.int32, count
+        )
+        ends = np.cumsum(np.maximum(lengths, 0), dtype=np.int64)
+        starts = ends - np.maximum(lengths, 0)
+        starts[lengths < 0] = -1
+        if timestamps_ms is None:
+            times = np.full(count, -1, np.int64)
+        else:
+            times = np.asarray(timestamps_ms, np.int64)
+        return cls(
+            topic=topic,
+            partition=partition,
+            begin=first_offset,
+            end=first_offset + count,
+            buffer=np.frombuffer(b"".join(value or b"" for value in values), np.uint8),
+            offsets=np.arange(first_offset, first_offset + count, dtype=np.int64),
+            timestamps_ms=times,
+            key_starts=np.full(count, -1, np.int64),
+            key_lengths=np.full(count, -1, np.int32),
+            value_starts=starts,
+            value_lengths=lengths,
+            header_starts=np.full(count, -1, np.int64),
+        )
+
+    def value(self, index: int) -> bytes | None:
+        """Return a copy of one record's value; None for a null value."""
+        length = int(self.value_lengths[index])
+        if length < 0:
+            return None
+        start = int(self.value_starts[index])
+        return self.buffer[start : start + length].tobytes()
+
+    def key(self, index: int) -> bytes | None:
+        """Return a copy of one record's key; None for a null key."""
+        length = int(self.key_lengths[index])
+        if length < 0:
+            return None
+        start = int(self.key_starts[index])
+        return self.buffer[start : start + length].tobytes()
