@@ -1,0 +1,98 @@
+"""Names of the keys in Redis, and the cluster slot arithmetic that keeps a call in one slot.
+
+Redis Cluster places a key by the CRC16 of its hash tag: what stands between the first ``{`` and
+the first ``}`` after it, or the whole key where that is empty or missing. An id may hold braces of
+its own (``rec:{a}b}`` hashes ``a``; ``rec:{}a}`` hashes the whole key), therefore an erase
+tombstone does not repeat the id's tag: it carries a fixed string of the same slot, of which there
+is one per slot in a table of 16,384.
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from functools import cache
+from hashlib import blake2b
+
+NUM_SLOTS = 16_384  # Fixed by the Redis Cluster specification.
+
+TRENDING_KEY = b"rec:trending"
+
+
+def list_key(user_id: bytes) -> bytes:
+    """Return the key of a user's list.
+
+    >>> list_key(b"u1")
+    b'rec:{u1}'
+    """
+    return b"rec:{%b}" % user_id
+
+
+def similar_key(item_id: bytes) -> bytes:
+    """Return the key of an item's similar items.
+
+    >>> similar_key(b"i1")
+    b'sim:{i1}'
+    """
+    return b"sim:{%b}" % item_id
+
+
+def slot_of(key: bytes) -> int:
+    """Return the key's cluster slot, ``CRC16(tag or key) mod 16384``.
+
+    Source: Redis Cluster specification, "Hash tags"; CRC16-CCITT (XMODEM) is ``binascii.crc_hqx``.
+
+    >>> slot_of(b"rec:{a}b}") == slot_of(b"a"), slot_of(b"123456789")
+    (True, 12739)
+    """
+    begin = key.find(b"{")
+    if begin >= 0:
+        end = key.find(b"}", begin + 1)
+        if end > begin + 1:
+            key = key[begin + 1 : end]
+    return crc_hqx(key, 0) & (NUM_SLOTS - 1)
+
+
+@cache
+def slot_tags() -> tuple[bytes, ...]:
+    """Return one short string per slot: the smallest decimal number whose CRC16 falls into it.
+
+    Built once per process (some 170 thousand CRCs, about 50 ms). The same in every process and
+    release: tombstones written by one worker must be found by another.
+
+    >>> all(slot_of(b"{%b}" % slot_tags()[slot]) == slot for slot in (0, 1, 9999, 16383))
+    True
+    """
+    tags: list[bytes | None] = [None] * NUM_SLOTS
+    missing = NUM_SLOTS
+    number = 0
+    while missing:
+        tag = b"%d" % number
+        slot = crc_hqx(tag, 0) & (NUM_SLOTS - 1)
+        if tags[slot] is None:
+            tags[slot] = tag
+            missing -= 1
+        number += 1
+    return tuple(tag for tag in tags if tag is not None)
+
+
+def user_hash(user_id: bytes) -> int:
+    """Return the 64-bit hash under which an erased user is remembered (BLAKE2b, unkeyed).
+
+    A cryptographic hash, so that nobody can find a second id whose erase would block a list.
+    """
+    return int.from_bytes(blake2b(user_id, digest_size=8).digest(), "big")
+
+
+def tombstone_key(slot: int, hashed_user_id: int) -> bytes:
+    """Return the key of an erase tombstone in the given slot.
+
+    >>> tombstone_key(slot_of(b"rec:{u1}"), 255).endswith(b"}:00000000000000ff")
+    True
+    """
+    return b"erased:{%b}:%016x" % (slot_tags()[slot], hashed_user_id)
+
+
+def list_keys(user_id: bytes) -> tuple[bytes, bytes]:
+    """Return a user's list key and tombstone key; both live in one slot."""
+    key = list_key(user_id)
+    return key, tombstone_key(slot_of(key), user_hash(user_id))
