@@ -85,8 +85,8 @@ class FrameColumns:
         first = int(np.searchsorted(self.offsets, watermark, side="left"))
         first_pair = int(self.pair_splits[first])
         refs = np.concatenate((self.item_refs[first:], self.pair_refs[first_pair:]))
-        used, dense = np.unique(refs, return_inverse=True)
-        dense = dense.astype(np.int32)
+        used, inverse = np.unique(refs, return_inverse=True)
+        dense = inverse.astype(np.int32)
         num_rows = len(self) - first
         return FrameColumns(
             source_partition=self.source_partition,
