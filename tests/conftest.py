@@ -23,7 +23,7 @@ from local.kafka import KafkaServer
 from local.process import LocalServerError
 from local.redis import RedisServer, redis_binaries
 
-KAFKA_IMAGE = "confluentinc/cp-kafka:8.1.0"
+KAFKA_IMAGE = "confluentinc/cp-kafka:7.9.0"
 REDIS_IMAGE = "redis:8"
 
 
@@ -78,7 +78,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
         container = KafkaContainer(KAFKA_IMAGE).with_kraft()
         container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
-        container.with_env("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0")
+        container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
+        container.with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
         container.with_env("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "2000")
         with container:
             yield container.get_bootstrap_server()

@@ -1,0 +1,370 @@
+"""Kafka topics: what each must be like, made where missing, checked where it exists.
+
+Nothing that exists is altered: a topic's settings are its owner's decision, and a partition count
+cannot change under a running app id. What does not fit comes back as findings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from stream.errors import ConfigurationError, ServerUnreachable
+
+logger = logging.getLogger(__name__)
+
+WEEK_MS = 7 * 24 * 3_600_000
+
+TimestampType = Literal["LogAppendTime", "CreateTime"]
+CleanupPolicy = Literal["delete", "compact"]
+Aspect = Literal["missing", "partitions", "timestamp_type", "cleanup_policy", "retention"]
+
+_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+# A fresh topic has a leader after some milliseconds on one node, after seconds on a busy cluster.
+_LEADER_WAIT_S = 20.0
+_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicSpec:
+    """What a topic must be like.
+
+    Attributes:
+        name: Topic.
+        num_partitions: Partitions.
+        cleanup_policy: ``delete`` (a log) or ``compact`` (the latest value of each key).
+        timestamp_type: ``LogAppendTime`` where the broker's clock must judge; None: not checked.
+        retention_ms: How long a log is kept at least, in ms; None for compacted topics.
+        replication_factor: Replicas, for a topic that is made here; -1 is the cluster's default.
+        configs: Further topic settings, for a topic that is made here.
+    """
+
+    name: str
+    num_partitions: int
+    cleanup_policy: CleanupPolicy = "delete"
+    timestamp_type: TimestampType | None = None
+    retention_ms: int | None = None
+    replication_factor: int = 1
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+    def all_configs(self) -> dict[str, str]:
+        """Return the settings with which Kafka makes the topic."""
+        settings = {"cleanup.policy": self.cleanup_policy, **self.configs}
+        if self.timestamp_type is not None:
+            settings["message.timestamp.type"] = self.timestamp_type
+        if self.retention_ms is not None:
+            settings["retention.ms"] = str(self.retention_ms)
+        return settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicFinding:
+    """One way in which a topic differs from its spec.
+
+    Attributes:
+        topic: Topic.
+        aspect: What differs.
+        expected: What the spec wants.
+        found: What the topic has; "none" for a missing topic.
+        is_fatal: True where a worker must not start on it, False for a warning.
+        advice: What to do, one sentence.
+    """
+
+    topic: str
+    aspect: Aspect
+    expected: str
+    found: str
+    is_fatal: bool
+    advice: str
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        return (
+            f"topic {self.topic}: expected {self.aspect.replace('_', ' ')} {self.expected}, "
+            f"found {self.found}: {self.advice}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TopicReport:
+    """What :func:`ensure_topics` did and found.
+
+    Attributes:
+        created: Topics made now, in the order of the specs.
+        findings: Differences of topics that were there before; fatal ones first.
+    """
+
+    created: tuple[str, ...]
+    findings: tuple[TopicFinding, ...]
+
+    def raise_if_fatal(self) -> None:
+        """Raise ConfigurationError that names every fatal finding, if there is one."""
+        fatal = [str(finding) for finding in self.findings if finding.is_fatal]
+        if fatal:
+            raise ConfigurationError("; ".join(fatal))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FoundTopic:
+    num_partitions: int
+    has_leaders: bool
+    configs: Mapping[str, str]
+
+
+def topic_specs(
+    *,
+    interactions: str = "interactions",
+    items: str = "items",
+    item_deltas: str = "headwater-item-deltas",
+    item_signals: str = "headwater-item-signals",
+    dead_letters: str = "dead-letters",
+    num_partitions: int = 4,
+    num_item_partitions: int = 4,
+    retention_ms: int = WEEK_MS,
+    replication_factor: int = 1,
+) -> tuple[TopicSpec, ...]:
+    """Return the five topics of the contract (docs/architecture.md), interactions first.
+
+    The broadcast topics (items, item signals) and dead letters have one partition each: every
+    worker reads all of the first two, and the last is light.
+    """
+    log: dict[str, Any] = {
+        "retention_ms": retention_ms,
+        "timestamp_type": "LogAppendTime",
+        "replication_factor": replication_factor,
+    }
+    table: dict[str, Any] = {
+        "num_partitions": 1,
+        "cleanup_policy": "compact",
+        "replication_factor": replication_factor,
+    }
+    return (
+        TopicSpec(name=interactions, num_partitions=num_partitions, **log),
+        TopicSpec(name=items, **table),
+        TopicSpec(name=item_deltas, num_partitions=num_item_partitions, **log),
+        TopicSpec(name=item_signals, **table),
+        TopicSpec(name=dead_letters, num_partitions=1, **log),
+    )
+
+
+async def ensure_topics(
+    brokers: str,
+    specs: Sequence[TopicSpec],
+    *,
+    timeout_s: float = 30.0,
+    client_options: Mapping[str, Any] = _NO_OPTIONS,
+) -> TopicReport:
+    """Make the topics that are missing, wait until they have leaders, check those that were there.
+
+    Steps: 1. list; 2. create what is missing (another process may be first: no error); 3. wait
+    for leaders; 4. compare what was there before.
+
+    Args:
+        brokers: Bootstrap servers, comma-separated.
+        specs: Topics.
+        timeout_s: Bound for reaching the brokers.
+        client_options: Security options of aiokafka's clients.
+
+    Raises:
+        ServerUnreachable: No broker answered in time.
+        ConfigurationError: The cluster refused to create a topic (rights, replication factor).
+    """
+    async with _admin(brokers, timeout_s, client_options) as admin:
+        before = await _describe(admin, specs)  # 1
+        missing = [spec for spec in specs if spec.name not in before]
+        if missing:
+            await _create(admin, missing)  # 2
+            await _wait_for_leaders(admin, missing)  # 3
+        return TopicReport(
+            created=tuple(spec.name for spec in missing), findings=_compare(specs, before)
+        )  # 4
+
+
+async def check_topics(
+    brokers: str,
+    specs: Sequence[TopicSpec],
+    *,
+    timeout_s: float = 30.0,
+    client_options: Mapping[str, Any] = _NO_OPTIONS,
+) -> tuple[TopicFinding, ...]:
+    """Compare topics with their specs and make nothing; a missing topic is a fatal finding."""
+    async with _admin(brokers, timeout_s, client_options) as admin:
+        found = await _describe(admin, specs)
+    missing = tuple(
+        TopicFinding(
+            topic=spec.name,
+            aspect="missing",
+            expected=f"with {spec.num_partitions} partitions",
+            found="none",
+            is_fatal=True,
+            advice="start a worker with the right to create topics, or create it",
+        )
+        for spec in specs
+        if spec.name not in found
+    )
+    return missing + _compare(specs, found)
+
+
+@asynccontextmanager
+async def _admin(
+    brokers: str, timeout_s: float, options: Mapping[str, Any]
+) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=brokers, **options)
+    try:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await admin.start()
+        except (KafkaError, OSError, TimeoutError) as error:
+            message = (
+                f"expected Kafka at {brokers} to answer within {timeout_s:.0f} s, it did not "
+                f"({error or type(error).__name__}): is it running, is HEADWATER_KAFKA right?"
+            )
+            raise ServerUnreachable(message) from error
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def _describe(
+    admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]
+) -> dict[str, _FoundTopic]:
+    """Return the topics that exist. All names are listed: asking for one could create it."""
+    names = {spec.name for spec in specs}
+    there = {
+        entry["topic"]: entry for entry in await admin.describe_topics() if entry["topic"] in names
+    }
+    if not there:
+        return {}
+    replies = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, name) for name in there]
+    )
+    configs: dict[str, dict[str, str]] = {}
+    for reply in replies:
+        # (error code, error message, resource type, name, entries (name, value, ...))
+        for code, text, _, name, entries in reply.resources:
+            if code:
+                message = f"topic {name}: its settings cannot be read ({text or for_code(code)})"
+                raise ConfigurationError(message)
+            configs[name] = {entry[0]: entry[1] for entry in entries}
+    return {
+        name: _FoundTopic(
+            num_partitions=len(entry["partitions"]),
+            has_leaders=bool(entry["partitions"])
+            and all(partition["leader"] >= 0 for partition in entry["partitions"]),
+            configs=configs[name],
+        )
+        for name, entry in there.items()
+    }
+
+
+async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    reply = await admin.create_topics(
+        [
+            NewTopic(
+                name=spec.name,
+                num_partitions=spec.num_partitions,
+                replication_factor=spec.replication_factor,
+                topic_configs=spec.all_configs(),
+            )
+            for spec in specs
+        ]
+    )
+    for name, code, text in reply.topic_errors:
+        if code == TopicAlreadyExistsError.errno:
+            continue
+        if code:
+            message = (
+                f"expected to create topic {name}, Kafka refused: {text or for_code(code).__name__}"
+                ": create it yourself, or change the setting that Kafka names"
+            )
+            raise ConfigurationError(message)
+        logger.info("created topic %s", name)
+
+
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    names = {spec.name for spec in specs}
+    async with asyncio.timeout(_LEADER_WAIT_S):
+        while True:
+            found = await _describe(admin, specs)
+            if names == found.keys() and all(topic.has_leaders for topic in found.values()):
+                return
+            await asyncio.sleep(_POLL_S)
+
+
+def _compare(
+    specs: Sequence[TopicSpec], found: Mapping[str, _FoundTopic]
+) -> tuple[TopicFinding, ...]:
+    findings = [
+        finding
+        for spec in specs
+        if spec.name in found
+        for finding in _compare_one(spec, found[spec.name])
+    ]
+    return tuple(sorted(findings, key=lambda finding: not finding.is_fatal))
+
+
+def _compare_one(spec: TopicSpec, found: _FoundTopic) -> list[TopicFinding]:
+    findings: list[TopicFinding] = []
+
+    def add(aspect: Aspect, expected: object, came: object, is_fatal: bool, advice: str) -> None:
+        findings.append(
+            TopicFinding(
+                topic=spec.name,
+                aspect=aspect,
+                expected=str(expected),
+                found=str(came),
+                is_fatal=is_fatal,
+                advice=advice,
+            )
+        )
+
+    if found.num_partitions != spec.num_partitions:
+        add(
+            "partitions",
+            spec.num_partitions,
+            found.num_partitions,
+            True,
+            "set the number of partitions to the topic's; to really change it, take a new app id "
+            "and a new topic, because state belongs to a partition",
+        )
+    timestamp_type = found.configs.get("message.timestamp.type", "CreateTime")
+    if spec.timestamp_type is not None and timestamp_type != spec.timestamp_type:
+        add(
+            "timestamp_type",
+            spec.timestamp_type,
+            timestamp_type,
+            False,
+            "a producer's wrong clock gets past the future check; alter message.timestamp.type",
+        )
+    policies = set(found.configs.get("cleanup.policy", "delete").split(","))
+    if spec.cleanup_policy not in policies or (
+        spec.cleanup_policy == "delete" and "compact" in policies
+    ):
+        # A compacted log loses events of its past; a table that is deleted by age loses items.
+        add(
+            "cleanup_policy",
+            spec.cleanup_policy,
+            ",".join(sorted(policies)),
+            True,
+            "records that state is made of would vanish; alter cleanup.policy",
+        )
+    retention_ms = int(found.configs.get("retention.ms", WEEK_MS))
+    if spec.retention_ms is not None and 0 <= retention_ms < spec.retention_ms:
+        add(
+            "retention",
+            f"of at least {spec.retention_ms} ms",
+            f"{retention_ms} ms",
+            False,
+            "a worker that is down for longer loses events; alter retention.ms",
+        )
+    return findings

@@ -1,0 +1,111 @@
+"""Topics are made as the contract says, and what exists is checked, never altered."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+import pytest
+
+from consumers.topics import (
+    WEEK_MS,
+    TopicFinding,
+    TopicReport,
+    TopicSpec,
+    check_topics,
+    ensure_topics,
+    topic_specs,
+)
+from stream.errors import ConfigurationError, ServerUnreachable
+
+
+def fresh_specs() -> tuple[TopicSpec, ...]:
+    tag = uuid.uuid4().hex[:8]
+    return topic_specs(
+        interactions=f"interactions-{tag}",
+        items=f"items-{tag}",
+        item_deltas=f"deltas-{tag}",
+        item_signals=f"signals-{tag}",
+        dead_letters=f"dead-{tag}",
+        num_partitions=3,
+        num_item_partitions=2,
+    )
+
+
+@pytest.mark.kafka
+def test_missing_topics_are_made_and_then_fit(kafka: str) -> None:
+    specs = fresh_specs()
+    first = asyncio.run(ensure_topics(kafka, specs))
+    second = asyncio.run(ensure_topics(kafka, specs))
+    assert first == TopicReport(created=tuple(spec.name for spec in specs), findings=())
+    assert second == TopicReport(created=(), findings=())
+    assert asyncio.run(check_topics(kafka, specs)) == ()
+
+
+@pytest.mark.kafka
+def test_two_processes_may_make_the_same_topics_at_once(kafka: str) -> None:
+    specs = fresh_specs()
+
+    async def both() -> list[TopicReport]:
+        return await asyncio.gather(ensure_topics(kafka, specs), ensure_topics(kafka, specs))
+
+    assert all(report.findings == () for report in asyncio.run(both()))
+    assert asyncio.run(check_topics(kafka, specs)) == ()
+
+
+@pytest.mark.kafka
+def test_each_difference_is_a_finding_with_its_weight(
+    kafka: str, topic: Callable[..., str]
+) -> None:
+    name = topic(
+        "interactions",
+        num_partitions=2,
+        configs={
+            "message.timestamp.type": "CreateTime",
+            "cleanup.policy": "compact",
+            "retention.ms": "1000",
+        },
+    )
+    spec = TopicSpec(
+        name=name, num_partitions=4, timestamp_type="LogAppendTime", retention_ms=WEEK_MS
+    )
+    report = asyncio.run(ensure_topics(kafka, [spec]))
+    assert report.created == ()
+    assert [(f.aspect, f.expected, f.found, f.is_fatal) for f in report.findings] == [
+        ("partitions", "4", "2", True),
+        ("cleanup_policy", "delete", "compact", True),
+        ("timestamp_type", "LogAppendTime", "CreateTime", False),
+        ("retention", f"of at least {WEEK_MS} ms", "1000 ms", False),
+    ]
+    with pytest.raises(ConfigurationError, match="expected partitions 4, found 2"):
+        report.raise_if_fatal()
+
+
+@pytest.mark.kafka
+def test_check_makes_nothing(kafka: str) -> None:
+    specs = fresh_specs()
+    for _ in range(2):
+        findings = asyncio.run(check_topics(kafka, specs))
+        assert [finding.aspect for finding in findings] == ["missing"] * len(specs)
+
+
+@pytest.mark.kafka
+def test_a_refused_topic_says_why(kafka: str) -> None:
+    spec = TopicSpec(name=f"t-{uuid.uuid4().hex}", num_partitions=1, replication_factor=7)
+    with pytest.raises(ConfigurationError, match="refused: .*replication factor"):
+        asyncio.run(ensure_topics(kafka, [spec]))
+
+
+def test_no_broker_is_server_unreachable(free_port: Callable[[], int]) -> None:
+    brokers = f"127.0.0.1:{free_port()}"
+    with pytest.raises(ServerUnreachable, match=f"expected Kafka at {brokers}"):
+        asyncio.run(ensure_topics(brokers, fresh_specs(), timeout_s=2.0))
+
+
+def test_a_warning_alone_does_not_raise() -> None:
+    warning = TopicFinding(
+        topic="t", aspect="retention", expected="2", found="1", is_fatal=False, advice="alter it"
+    )
+    TopicReport(created=(), findings=(warning,)).raise_if_fatal()
+    assert str(warning) == "topic t: expected retention 2, found 1: alter it"
