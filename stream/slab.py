@@ -91,6 +91,30 @@ class Slab:
             header_starts=np.full(count, -1, np.int64),
         )
 
+    @classmethod
+    def from_records(
+        cls, records: Sequence[tuple[bytes, bytes]], *, topic: str = "", partition: int = 0
+    ) -> Slab:
+        """Make a slab of (key, value) records; offsets count up from 0, no timestamps."""
+        lengths = np.array([(len(key), len(value)) for key, value in records], np.int32)
+        lengths = lengths.reshape(len(records), 2)
+        ends = np.cumsum(lengths.ravel(), dtype=np.int64).reshape(len(records), 2)
+        starts = ends - lengths
+        return cls(
+            topic=topic,
+            partition=partition,
+            begin=0,
+            end=len(records),
+            buffer=np.frombuffer(b"".join(part for pair in records for part in pair), np.uint8),
+            offsets=np.arange(len(records), dtype=np.int64),
+            timestamps_ms=np.full(len(records), -1, np.int64),
+            key_starts=starts[:, 0].copy(),
+            key_lengths=lengths[:, 0].copy(),
+            value_starts=starts[:, 1].copy(),
+            value_lengths=lengths[:, 1].copy(),
+            header_starts=np.full(len(records), -1, np.int64),
+        )
+
     def value(self, index: int) -> bytes | None:
         """Return a copy of one record's value; None for a null value."""
         length = int(self.value_lengths[index])
