@@ -1,0 +1,162 @@
+"""The Faust app: created with the defaults that Headwater needs, run inside an asyncio program.
+
+Faust's own worker command is absent: it takes over logging, signals and the loop, and starts a web
+server. :func:`run_app` starts an app where a loop already runs and raises what ended it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.transport.drivers import TRANSPORTS
+from mode.supervisors import CrashingSupervisor
+from yarl import URL
+
+from consumers.ledger import OffsetLedger
+from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES
+from consumers.transport import SlabOptions
+
+# Slabs that wait in front of an agent: two keep it busy, more only cost memory (1 MiB each).
+MAX_WAITING_SLABS = 2
+
+# Bytes that every broker accepts as a session timeout lie between 6 s and 30 min by default.
+DEFAULT_SESSION_TIMEOUT_S = 10.0
+
+
+class App(faust.App):
+    """A Faust app with a ledger; the slab transport reads both attributes.
+
+    Attributes:
+        ledger: Where offsets come from.
+        slab_options: Which topics are slabs, and their bounds.
+        slab_topics: Names of the slab topics.
+    """
+
+    ledger: OffsetLedger
+    slab_options: SlabOptions
+
+    @property
+    def slab_topics(self) -> frozenset[str]:
+        """Names of the slab topics."""
+        return self.slab_options.topics
+
+    def slab_topic(self, name: str) -> Any:
+        """Return the Faust topic of a slab topic, for ``@app.agent(app.slab_topic(name))``.
+
+        The agent reads ``stream.noack().events()``; ``event.value`` is a
+        :class:`stream.slab.Slab` and ``event.ack()`` frees it.
+        """
+        return self.topic(
+            name,
+            key_serializer="raw",
+            value_serializer="raw",
+            key_type=bytes,
+            value_type=bytes,
+            maxsize=MAX_WAITING_SLABS,
+        )
+
+
+def create_app(
+    *,
+    brokers: str,
+    group: str,
+    topics: Iterable[str],
+    ledger: OffsetLedger,
+    data_dir: Path,
+    session_timeout_s: float = DEFAULT_SESSION_TIMEOUT_S,
+    instance_id: str | None = None,
+    max_slab_bytes: int = MAX_SLAB_BYTES,
+    max_batch_bytes: int = MAX_BATCH_BYTES,
+    fetch_max_wait_ms: int = 20,
+    commit_interval_s: float = 1.0,
+    request_timeout_s: float = 30.0,
+    **faust_settings: Any,
+) -> App:
+    """Create the app; agents are declared on it before :func:`run_app`.
+
+    Args:
+        brokers: ``host:port``, several separated by commas.
+        group: Consumer group, also Faust's app id.
+        topics: Slab topics; each needs an agent.
+        ledger: Where offsets come from.
+        data_dir: Folder for Faust's own files; nothing of ours is in it.
+        session_timeout_s: After this long without a heartbeat the group gives partitions away.
+            Brokers accept 6 s and more by default.
+        instance_id: Static membership: a worker restarted under the same name gets its partitions
+            back without waiting for its old session; None for none.
+        max_slab_bytes: Bound on one slab, and on one partition's part of a fetch.
+        max_batch_bytes: Cap on one batch's decompressed bytes.
+        fetch_max_wait_ms: Longest wait of the broker for new records.
+        commit_interval_s: How often durable offsets that have grown are committed.
+        request_timeout_s: Bound on one request to a broker.
+        **faust_settings: Further settings of :class:`faust.App`; they win over the ones here.
+    """
+    # The entry point in pyproject does this for an installed Headwater, this line for a checkout.
+    TRANSPORTS.aliases.setdefault("slab", "consumers.transport:Transport")
+    _raise_record_logging()
+    settings: dict[str, Any] = {
+        "broker": [URL(f"slab://{broker.strip()}") for broker in brokers.split(",")],
+        "datadir": str(data_dir),
+        "autodiscover": False,
+        "web_enabled": False,
+        "store": "memory://",
+        "key_serializer": "raw",
+        "value_serializer": "raw",
+        "agent_supervisor": CrashingSupervisor,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": max_slab_bytes,
+        "consumer_group_instance_id": instance_id,
+        "broker_session_timeout": session_timeout_s,
+        "broker_heartbeat_interval": session_timeout_s / 5,
+        "broker_request_timeout": max(request_timeout_s, session_timeout_s),
+        "broker_commit_interval": commit_interval_s,
+        "topic_allow_declare": False,
+        "topic_disable_leader": True,
+        # 0 would silently swap in an assignor that does not keep partitions where they are.
+        "table_standby_replicas": 1,
+        "stream_wait_empty": False,
+    }
+    app = App(group, **{**settings, **faust_settings})
+    app.ledger = ledger
+    app.slab_options = SlabOptions(
+        topics=frozenset(topics),
+        max_slab_bytes=max_slab_bytes,
+        max_batch_bytes=max_batch_bytes,
+        fetch_max_wait_ms=fetch_max_wait_ms,
+    )
+    return app
+
+
+def _raise_record_logging() -> None:
+    # Faust formats a DEBUG record for every message it sends, also where nobody listens.
+    for name in ("faust.topics", "faust.transport.drivers.aiokafka"):
+        stock = logging.getLogger(name)
+        if stock.level < logging.INFO:
+            stock.setLevel(logging.INFO)
+
+
+async def run_app(app: App) -> None:
+    """Run the app in the running loop until ``app.stop()`` or cancellation; then stop cleanly.
+
+    A clean stop releases all partitions through the ledger, commits their durable offsets and
+    leaves the group. After a crash nothing is released.
+
+    Raises:
+        HeadwaterError: What ended the app, where it was one of ours.
+        Exception: Whatever else crashed the app.
+    """
+    app.loop = asyncio.get_running_loop()
+    app.finalize()
+    try:
+        await app.start()
+        await app.wait_until_stopped()
+    finally:
+        crash = app.crash_reason if app.crashed else None
+        await app.stop()
+    if crash is not None:
+        raise crash
