@@ -1,0 +1,45 @@
+"""Whether a user consumed an item before: in the history, or by the seen filter.
+
+Notable: the history is exact but short, the Bloom filter remembers longer and may take an unseen
+item for a seen one (never the other way round).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from state.seen import contains
+
+
+@njit(cache=True, nogil=True)
+def mark_history(
+    history_rows: NDArray[np.int32], length: int, marks: NDArray[np.uint8], value: int
+) -> None:
+    """Set ``marks[row] = value`` for one user's history; value 0 takes the marks back.
+
+    Args:
+        history_rows: int32 (L,), -1 where the item left the catalogue.
+        length: How many entries are used.
+        marks: uint8 (N,), zero between users.
+        value: 1 or 0.
+    """
+    for place in range(length):
+        if history_rows[place] >= 0:
+            marks[history_rows[place]] = value
+
+
+@njit(cache=True, nogil=True)
+def has_seen(
+    row: int, marks: NDArray[np.uint8], words: NDArray[np.uint64], hashes: NDArray[np.uint64]
+) -> bool:
+    """Say whether the user whose history is marked consumed the item of this row.
+
+    Args:
+        row: Catalogue row.
+        marks: uint8 (N,), see :func:`mark_history`.
+        words: uint64 (W,), the user's Bloom filter.
+        hashes: uint64 (N,), ``state.seen.seen_key`` of each row's id.
+    """
+    return marks[row] != 0 or contains(words, hashes[row])
