@@ -15,32 +15,42 @@ from numpy.typing import NDArray
 
 from stream.candidates import SOURCES, RecommendationBatch
 
-_ID = np.frombuffer(b'{"id":"', np.uint8)
-_SCORE = np.frombuffer(b'","score":', np.uint8)
-_SOURCES = np.frombuffer(b',"sources":[', np.uint8)
-_HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 _MAX_FLOAT_BYTES = 18  # "-1.23456e-38" is 12, a fixed "-0.0000123456" 13.
-_NAMES = tuple(f'"{name}"'.encode() for name in SOURCES)
-_NAME_ARENA = np.frombuffer(b"".join(_NAMES), np.uint8)
-_NAME_SPLITS = np.cumsum([0, *map(len, _NAMES)], dtype=np.int64)
-# Per item: the fixed parts, all names with commas, the closing "]}" and a comma.
-_FIXED_BYTES = len(_ID) + len(_SCORE) + len(_SOURCES) + len(_NAME_ARENA) + len(SOURCES) + 3
 _MAX_ESCAPE = 6  # One control character becomes \\u00XX.
+_SCORE = np.frombuffer(b'","score":', np.uint8)
+_HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
+
+
+def _tail(mask: int) -> bytes:
+    """Return what stands between an item's score and the next item's id, sources of the mask."""
+    names = [f'"{name}"' for column, name in enumerate(SOURCES) if mask >> column & 1]
+    return f',"sources":[{",".join(names)}]}},{{"id":"'.encode()
+
+
+# All 2^S texts, so that an item costs one copy whatever its sources.
+_TAILS = [_tail(mask) for mask in range(1 << len(SOURCES))]
+_TAIL_ARENA = np.frombuffer(b"".join(_TAILS), np.uint8)
+_TAIL_SPLITS = np.cumsum([0, *map(len, _TAILS)], dtype=np.int64)
+_ITEM_START = np.frombuffer(b'{"id":"', np.uint8)
+_NEXT_ITEM_BYTES = 8  # A tail ends with these bytes of the next item: ,{"id":"
+_FIXED_BYTES = len(_SCORE) + max(map(len, _TAILS))
 
 
 @njit(cache=True, nogil=True)
-def _put(out: NDArray[np.uint8], at: int, text: NDArray[np.uint8]) -> int:
-    for index in range(len(text)):
-        out[at + index] = text[index]
-    return at + len(text)
+def _put(out: NDArray[np.uint8], at: int, text: NDArray[np.uint8], begin: int, end: int) -> int:
+    # Views indexed from zero let LLVM drop the wrap-around check and copy in wide steps.
+    source = text[begin:end]
+    target = out[at : at + len(source)]
+    for index in range(len(source)):
+        target[index] = source[index]
+    return at + len(source)
 
 
 @njit(cache=True, nogil=True)
 def _put_escaped(
-    out: NDArray[np.uint8], at: int, arena: NDArray[np.uint8], start: int, length: int
+    out: NDArray[np.uint8], at: int, arena: NDArray[np.uint8], begin: int, end: int
 ) -> int:
-    for index in range(start, start + length):
-        byte = arena[index]
+    for byte in arena[begin:end]:
         if byte == 34 or byte == 92:  # Quote and backslash.
             out[at] = 92
             out[at + 1] = byte
@@ -60,34 +70,6 @@ def _put_escaped(
 
 
 @njit(cache=True, nogil=True)
-def _put_digits(out: NDArray[np.uint8], at: int, number: int, width: int) -> int:
-    """Write ``number`` with at least ``width`` digits, zero-padded."""
-    digits = width
-    rest = number
-    for _ in range(width):
-        rest //= 10
-    while rest > 0:
-        rest //= 10
-        digits += 1
-    for index in range(digits - 1, -1, -1):
-        out[at + index] = 48 + number % 10
-        number //= 10
-    return at + digits
-
-
-@njit(cache=True, nogil=True)
-def _put_fraction(out: NDArray[np.uint8], at: int, number: int, width: int) -> int:
-    """Write ``.`` and the fraction's digits without trailing zeros; nothing where it is zero."""
-    if number == 0:
-        return at
-    out[at] = 46
-    at = _put_digits(out, at + 1, number, width)
-    while out[at - 1] == 48:
-        at -= 1
-    return at
-
-
-@njit(cache=True, nogil=True)
 def _put_float(out: NDArray[np.uint8], at: int, value: float) -> int:
     """Write a finite number with six significant digits as JSON allows it."""
     if value < 0.0:
@@ -97,30 +79,61 @@ def _put_float(out: NDArray[np.uint8], at: int, value: float) -> int:
     if value == 0.0:
         out[at] = 48
         return at + 1
-    end: int
-    exponent = int(floor(log10(value)))
-    if -5 <= exponent <= 5:
-        decimals = 5 - exponent
-        scale = 1
-        for _ in range(decimals):
-            scale *= 10
-        number = int(floor(value * scale + 0.5))
-        at = _put_digits(out, at, number // scale, 1)
-        end = _put_fraction(out, at, number % scale, decimals)
-        return end
-    number = int(floor(value / 10.0**exponent * 1e5 + 0.5))
-    if number >= 1_000_000:
-        number //= 10
+    exponent = -1
+    if 0.1 <= value < 1.0:  # The usual case, without a logarithm.
+        number = np.uint64(value * 1e6 + 0.5)
+    else:
+        exponent = int(floor(log10(value)))
+        if exponent < -30:  # 10 ** (5 - exponent) alone would lose digits.
+            number = np.uint64(value * 1e30 * 10.0 ** (-25 - exponent) + 0.5)
+        elif exponent <= 5:
+            number = np.uint64(value * 10.0 ** (5 - exponent) + 0.5)
+        else:
+            number = np.uint64(value / 10.0 ** (exponent - 5) + 0.5)
+    if number >= np.uint64(1_000_000):
+        number = number // np.uint64(10)
         exponent += 1
-    at = _put_digits(out, at, number // 100_000, 1)
-    at = _put_fraction(out, at, number % 100_000, 5)
+    is_scientific = exponent < -5 or exponent > 5
+    # The point stands after this many digits; below one it needs "0." and zeros before them.
+    point = 1 if is_scientific else exponent + 1
+    if point <= 0:
+        out[at] = 48
+        out[at + 1] = 46
+        at += 2
+        for _ in range(-point):
+            out[at] = 48
+            at += 1
+    width = 6 if point <= 0 else 7
+    last = at
+    for place in range(width - 1, -1, -1):
+        if place == point and point > 0:
+            out[at + place] = 46
+        else:
+            digit = number % np.uint64(10)
+            number = number // np.uint64(10)
+            out[at + place] = np.uint8(48) + np.uint8(digit)
+            if digit != np.uint64(0) and last < at + place + 1:
+                last = at + place + 1
+    if point > 0 and last < at + point:
+        last = at + point
+    if is_scientific:
+        last = _put_exponent(out, last, exponent)
+    return last
+
+
+@njit(cache=True, nogil=True)
+def _put_exponent(out: NDArray[np.uint8], at: int, exponent: int) -> int:
     out[at] = 101
+    at += 1
     if exponent < 0:
-        out[at + 1] = 45
+        out[at] = 45
         at += 1
         exponent = -exponent
-    end = _put_digits(out, at + 1, exponent, 1)
-    return end
+    if exponent >= 10:
+        out[at] = 48 + exponent // 10
+        at += 1
+    out[at] = 48 + exponent % 10
+    return at + 1
 
 
 @njit(cache=True, nogil=True)
@@ -139,31 +152,20 @@ def _encode(
         out_splits[user] = at
         out[at] = 91
         at += 1
+        if splits[user + 1] > splits[user]:
+            at = _put(out, at, _ITEM_START, 0, len(_ITEM_START))
         for item in range(splits[user], splits[user + 1]):
             if not isfinite(scores[item]):
                 is_valid[user] = False
-                break
-            if item > splits[user]:
-                out[at] = 44
-                at += 1
-            at = _put(out, at, _ID)
-            start = id_splits[item]
-            at = _put_escaped(out, at, arena, start, id_splits[item + 1] - start)
-            at = _put(out, at, _SCORE)
-            at = _put_float(out, at, float(scores[item]))
-            at = _put(out, at, _SOURCES)
-            is_first = True
+            at = _put_escaped(out, at, arena, id_splits[item], id_splits[item + 1])
+            at = _put(out, at, _SCORE, 0, len(_SCORE))
+            at = _put_float(out, at, float(scores[item]) if is_valid[user] else 0.0)
+            mask = 0
             for source in range(ranks.shape[1]):
-                if ranks[item, source] > 0:
-                    if not is_first:
-                        out[at] = 44
-                        at += 1
-                    is_first = False
-                    begin, end = _NAME_SPLITS[source], _NAME_SPLITS[source + 1]
-                    at = _put(out, at, _NAME_ARENA[begin:end])
-            out[at] = 93
-            out[at + 1] = 125
-            at += 2
+                mask |= (1 if ranks[item, source] > 0 else 0) << source
+            at = _put(out, at, _TAIL_ARENA, _TAIL_SPLITS[mask], _TAIL_SPLITS[mask + 1])
+        if splits[user + 1] > splits[user]:
+            at -= _NEXT_ITEM_BYTES
         out[at] = 93
         at += 1
     out_splits[len(splits) - 1] = at
@@ -174,13 +176,13 @@ def encode_lists(batch: RecommendationBatch) -> tuple[list[bytes], NDArray[np.bo
 
     Returns:
         B JSON texts, UTF-8, and bool (B,): False where a score is NaN or infinite (the text is
-        then cut off and must not be written).
+        then wrong and must not be written).
     """
     count = len(batch.item_ids)
     arena = np.frombuffer(b"".join(batch.item_ids), np.uint8)
     id_splits = np.zeros(count + 1, np.int64)
     np.cumsum(np.fromiter(map(len, batch.item_ids), np.int64, count), out=id_splits[1:])
-    bound = len(arena) * _MAX_ESCAPE + count * (_FIXED_BYTES + _MAX_FLOAT_BYTES) + 2 * len(batch)
+    bound = len(arena) * _MAX_ESCAPE + count * (_FIXED_BYTES + _MAX_FLOAT_BYTES) + 16 * len(batch)
     out = np.empty(bound, np.uint8)
     out_splits = np.empty(len(batch) + 1, np.int64)
     is_valid = np.ones(len(batch), np.bool_)

@@ -1,0 +1,252 @@
+"""RedisSink: writes lists with compare-and-set by version, every reply checked one by one.
+
+Redis is a view: nothing here is remembered but counters. An outage never raises into the fold;
+what was not written comes back in the report and its users stay dirty (``stream.refresh_queue``).
+Absent on purpose: transactions, locks, and commands over several slots.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+
+from consumers.sink_keys import TRENDING_KEY, list_keys, similar_key
+from consumers.sink_replies import RETRYABLE, Reply, WriteReport, reply_of
+from consumers.sink_scripts import ERASE_USER_SHA, SCRIPTS, WRITE_LIST_SHA
+from stream.candidates import RecommendationBatch
+from stream.errors import ConfigurationError
+from stream.list_json import encode_lists
+from stream.versions import version_text
+
+logger = logging.getLogger(__name__)
+
+# One EVALSHA with its arguments: what a pipeline takes.
+Command = tuple[bytes | str | int, ...]
+# What the world may do to a call; anything else is a bug of ours and ends the worker.
+_WORLD = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
+
+
+class RedisSink:
+    """Writes lists of users, similar items and the trending list.
+
+    One instance per worker, used from its event loop by any number of tasks.
+
+    Args:
+        client: From :func:`consumers.redis_client.connect_redis`; without retries of its own.
+        epoch: Leading part of every version; raised when a topic is recreated.
+        ttl_ms: Life of a list after its last write.
+        retention_ms: Life of an erase tombstone: as long as the topic retains the log.
+        max_pipeline: Commands per round trip.
+        max_pipelines: Round trips in flight at once; two keep the server busy while we encode.
+        max_attempts: Tries per command before it is reported as not written.
+        backoff_ms: Wait before the second try; doubles, with jitter.
+        timeout_ms: Bound of one round trip, connecting included.
+        random_unit: Returns a float in [0, 1) for the jitter.
+    """
+
+    def __init__(
+        self,
+        client: Redis | RedisCluster,
+        *,
+        epoch: int,
+        ttl_ms: int = 7 * 86_400_000,
+        retention_ms: int = 7 * 86_400_000,
+        max_pipeline: int = 256,
+        max_pipelines: int = 2,
+        max_attempts: int = 3,
+        backoff_ms: int = 50,
+        timeout_ms: int = 5_000,
+        random_unit: Callable[[], float] = random.random,
+    ) -> None:
+        if min(max_pipeline, max_pipelines, max_attempts, ttl_ms, retention_ms) < 1:
+            msg = "RedisSink: expected every bound and life to be at least 1; check the settings"
+            raise ConfigurationError(msg)
+        self._client = client
+        self._epoch = epoch
+        self._ttl = b"%d" % ttl_ms
+        self._retention = b"%d" % retention_ms
+        self._max_pipeline = max_pipeline
+        self._max_attempts = max_attempts
+        self._backoff_ms = backoff_ms
+        self._timeout_s = timeout_ms / 1_000
+        self._random_unit = random_unit
+        self._slots = asyncio.Semaphore(max_pipelines)
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Replies so far per kind (:class:`consumers.sink_replies.Reply`, lower case); a copy."""
+        return dict(self._counts)
+
+    async def write(self, batch: RecommendationBatch, *, generated_at_ms: int) -> WriteReport:
+        """Write the lists of B users; the version's offset is the batch's ``next_offset``.
+
+        Raises nothing for an outage: see the report.
+        """
+        keys = [(2, *list_keys(user_id)) for user_id in batch.user_ids]
+        return await self._write(batch, keys, generated_at_ms)
+
+    async def write_similar(
+        self, batch: RecommendationBatch, *, generated_at_ms: int
+    ) -> WriteReport:
+        """Write similar items: ``user_ids`` are item ids, ``next_offset`` is of item-deltas."""
+        keys = [(1, similar_key(item_id)) for item_id in batch.user_ids]
+        return await self._write(batch, keys, generated_at_ms)
+
+    async def write_trending(
+        self, batch: RecommendationBatch, *, generated_at_ms: int
+    ) -> WriteReport:
+        """Write ``rec:trending`` from a batch of exactly one list (its user id is ignored)."""
+        if len(batch) != 1:
+            msg = f"write_trending: expected a batch of one list, got {len(batch)}"
+            raise ValueError(msg)
+        return await self._write(batch, [(1, TRENDING_KEY)], generated_at_ms)
+
+    async def erase(self, user_id: bytes, version: str) -> Reply:
+        """Delete a user's list and leave a tombstone of ``version`` (``versions.erase_version``).
+
+        Lists of a lower version are not written from then on. ACCEPTED, SAME and STALE (a later
+        erase stands there) are answers; anything else has to be tried again.
+        """
+        report = await self.erase_all([(user_id, version)])
+        return Reply(int(report.replies[0]))
+
+    async def erase_all(self, erasures: Sequence[tuple[bytes, str]]) -> WriteReport:
+        """Erase several users, given as (user id, version); as :meth:`erase`."""
+        return await self._send(
+            [
+                ("EVALSHA", ERASE_USER_SHA, 2, *list_keys(user_id), version, self._retention)
+                for user_id, version in erasures
+            ]
+        )
+
+    async def _write(
+        self, batch: RecommendationBatch, keys: Sequence[Command], generated_at_ms: int
+    ) -> WriteReport:
+        version = version_text(
+            epoch=self._epoch,
+            next_offset=batch.next_offset,
+            model_sequence=batch.model_sequence,
+            generated_at_ms=generated_at_ms,
+        ).encode()
+        texts, is_valid = encode_lists(batch)
+        model = batch.model.encode()
+        generated_at = b"%d" % generated_at_ms
+        commands: list[Command] = [
+            ("EVALSHA", WRITE_LIST_SHA, *key, version, self._ttl, text, generated_at, to, model)
+            for key, text, to in zip(keys, texts, batch.events_to_ms.tolist(), strict=True)
+        ]
+        if is_valid.all():
+            return await self._send(commands)
+        self._counts[Reply.INVALID.name.lower()] += int((~is_valid).sum())
+        replies = np.full(len(batch), Reply.INVALID, np.uint8)
+        report = await self._send(
+            [command for command, valid in zip(commands, is_valid, strict=True) if valid]
+        )
+        replies[is_valid] = report.replies
+        error = report.error or f"expected finite scores, model {batch.model} gave NaN or infinity"
+        return WriteReport(replies=replies, error=error)
+
+    async def _send(self, commands: Sequence[Command]) -> WriteReport:
+        """Run commands in pipelines of at most ``max_pipeline`` and report each reply."""
+        size = self._max_pipeline
+        parts = [commands[begin : begin + size] for begin in range(0, len(commands), size)]
+        if len(parts) == 1:
+            report = await self._send_part(parts[0])
+        else:
+            reports = await asyncio.gather(*map(self._send_part, parts))
+            errors = [part.error for part in reports if part.error is not None]
+            report = WriteReport(
+                replies=np.concatenate([np.empty(0, np.uint8), *(r.replies for r in reports)]),
+                error=errors[0] if errors else None,
+            )
+        self._counts.update(report.counts)
+        return report
+
+    async def _send_part(self, commands: Sequence[Command]) -> WriteReport:
+        """Try one pipeline, then again what failed in a way that may pass.
+
+        1. Send what is open, read every reply.
+        2. Load the scripts where the server does not know them (restart, fail-over); this try is
+           free, once.
+        3. Wait and go on with what may pass, up to ``max_attempts``.
+        """
+        replies = [Reply.OTHER] * len(commands)
+        todo = list(range(len(commands)))
+        error: str | None = None
+        attempt = 0
+        has_loaded = False
+        while True:
+            async with self._slots:
+                answers = await self._execute([commands[index] for index in todo])  # 1.
+            failed = []
+            for index, answer in zip(todo, answers, strict=True):
+                reply = _OK.get(answer) if type(answer) is int else None
+                if reply is None:
+                    reply = reply_of(answer)
+                    failed.append((index, answer))
+                replies[index] = reply
+            if not failed:
+                return WriteReport.of(replies, error)
+            unknown = [index for index, answer in failed if isinstance(answer, NoScriptError)]
+            error = f"{type(failed[0][1]).__name__}: {str(failed[0][1])[:200]}"
+            if unknown and not has_loaded and await self._load_scripts():  # 2.
+                has_loaded = True
+                attempt -= 1
+            may_pass = {index for index, _ in failed if replies[index] in RETRYABLE}
+            todo = sorted(may_pass.union(unknown))
+            attempt += 1
+            if not todo or attempt >= self._max_attempts:
+                return WriteReport.of(replies, error)
+            if may_pass:  # 3.
+                await self._reconnect()
+                wait_ms = self._backoff_ms * 2 ** (attempt - 1) * (0.5 + self._random_unit())
+                await asyncio.sleep(wait_ms / 1_000)
+
+    async def _execute(self, commands: Sequence[Command]) -> Sequence[object]:
+        """Run one pipeline; one answer or error per command, an error of all for all."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                # A cluster's pipeline is never a transaction and says so only by its default.
+                options: dict[str, Any] = (
+                    {} if isinstance(self._client, RedisCluster) else {"transaction": False}
+                )
+                pipeline = self._client.pipeline(**options)
+                for command in commands:
+                    pipeline.execute_command(*command)
+                answers: list[object] = await pipeline.execute(raise_on_error=False)
+                return answers
+        except _WORLD as error:
+            return [error] * len(commands)
+
+    async def _load_scripts(self) -> bool:
+        """Load every script on every primary; False when the server did not take them."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                for script in SCRIPTS.values():
+                    await self._client.script_load(script)
+        except _WORLD as error:
+            logger.warning("Redis did not take the sink's scripts: %s", type(error).__name__)
+            return False
+        return True
+
+    async def _reconnect(self) -> None:
+        """Drop idle connections, so that names resolve again and roles are asked for anew."""
+        try:
+            if isinstance(self._client, RedisCluster):
+                await self._client.aclose()
+            else:
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+        except _WORLD as error:
+            logger.debug("closing connections to Redis: %s", type(error).__name__)
+
+
+_OK = {int_code: reply_of(int_code) for int_code in (-1, 0, 1, 2)}

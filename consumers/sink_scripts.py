@@ -1,0 +1,55 @@
+"""Server-side scripts of the sink: compare-and-set by version, and erase; one call, one slot.
+
+Versions are fixed-width strings, so that Lua's ``<`` orders them. A script replies with one
+integer; whatever else comes back is an error of the server (``sink_replies.Reply``).
+"""
+
+from __future__ import annotations
+
+from hashlib import sha1
+
+# Replies of both scripts.
+ACCEPTED = 1  # Written.
+STALE = 0  # A newer version stands there.
+SAME = 2  # This very version stands there: our own write before a lost reply.
+BLOCKED = -1  # The user was erased after the list was made.
+
+# KEYS: list[, tombstone]. ARGV: version, ttl_ms, items, generated_at, events_to, model.
+WRITE_LIST = """
+if KEYS[2] then
+  local stone = redis.call('GET', KEYS[2])
+  if stone and ARGV[1] < stone then return -1 end
+end
+local held = redis.call('HGET', KEYS[1], 'version')
+if held then
+  if held == ARGV[1] then return 2 end
+  if held > ARGV[1] then return 0 end
+end
+redis.call('HSET', KEYS[1], 'version', ARGV[1], 'items', ARGV[3], 'generated_at', ARGV[4],
+  'events_to', ARGV[5], 'model', ARGV[6])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+# KEYS: list, tombstone. ARGV: version, retention_ms. Deletes first: a full server refuses the SET
+# but not what frees memory.
+ERASE_USER = """
+local list = redis.call('HGET', KEYS[1], 'version')
+if list and list < ARGV[1] then redis.call('DEL', KEYS[1]) end
+local held = redis.call('GET', KEYS[2])
+if held == ARGV[1] then return 2 end
+if held and held > ARGV[1] then return 0 end
+redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+
+
+def digest_of(script: str) -> str:
+    """Return the name under which ``EVALSHA`` knows a script."""
+    # Redis names scripts by SHA-1; nothing here relies on it being hard to collide.
+    return sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+SCRIPTS = {digest_of(script): script for script in (WRITE_LIST, ERASE_USER)}
+WRITE_LIST_SHA = digest_of(WRITE_LIST)
+ERASE_USER_SHA = digest_of(ERASE_USER)

@@ -1,0 +1,266 @@
+import asyncio
+import json
+
+import numpy as np
+import pytest
+from redis import Redis
+
+from consumers.redis_client import connect_redis
+from consumers.sink import RedisSink
+from consumers.sink_keys import list_keys
+from consumers.sink_replies import Reply
+from stream.candidates import SOURCES, RecommendationBatch
+from stream.errors import ConfigurationError
+from stream.versions import erase_version, parse_version
+
+pytestmark = pytest.mark.redis
+
+
+def batch_of(users, *, next_offset=10, num_items=3, score=0.5, model_sequence=0):
+    """Build a batch that gives every user the items item-0 ... item-(n-1)."""
+    total = len(users) * num_items
+    ranks = np.zeros((total, len(SOURCES)), np.uint16)
+    ranks[:, 5] = 1
+    return RecommendationBatch(
+        partition=0,
+        next_offset=next_offset,
+        user_ids=tuple(users),
+        user_rows=np.arange(len(users), dtype=np.int32),
+        events_to_ms=np.full(len(users), 1_600_000_000_000, np.int64),
+        now_ms=np.zeros(len(users), np.int64),
+        splits=np.arange(len(users) + 1, dtype=np.int64) * num_items,
+        item_ids=tuple(b"item-%d" % (item % num_items) for item in range(total)),
+        item_rows=np.zeros(total, np.int32),
+        scores=np.full(total, score, np.float32),
+        ranks=ranks,
+        heads=np.zeros((total, 0), np.float32),
+        model="fusion",
+        model_sequence=model_sequence,
+    )
+
+
+def with_sink(url, use, **options):
+    """Run ``use(sink)`` on an event loop of its own against one server."""
+
+    async def run():
+        client = connect_redis(url, timeout_ms=options.pop("socket_ms", 2_000))
+        try:
+            return await use(RedisSink(client, epoch=1, backoff_ms=1, **options))
+        finally:
+            await client.aclose()
+
+    return asyncio.run(run())
+
+
+@pytest.fixture
+def redis(redis_url):
+    client = Redis.from_url(redis_url)
+    client.flushdb()
+    yield client
+    client.close()
+
+
+def kinds(report):
+    return [Reply(int(code)) for code in report.replies]
+
+
+def test_a_list_is_a_hash_that_plain_commands_read(redis, redis_url):
+    report = with_sink(redis_url, lambda sink: sink.write(batch_of([b"u1"]), generated_at_ms=77))
+    fields = redis.hgetall("rec:{u1}")
+    assert report.counts == {"accepted": 1}
+    assert json.loads(fields[b"items"])[0] == {
+        "id": "item-0",
+        "score": 0.5,
+        "sources": ["trending"],
+    }
+    assert parse_version(fields[b"version"].decode()).next_offset == 10
+    assert (fields[b"generated_at"], fields[b"events_to"]) == (b"77", b"1600000000000")
+    assert fields[b"model"] == b"fusion"
+    assert 0 < redis.pttl("rec:{u1}") <= 7 * 86_400_000
+
+
+def test_only_a_newer_version_replaces_a_list(redis, redis_url):
+    async def use(sink):
+        new = await sink.write(batch_of([b"u1"], next_offset=20), generated_at_ms=5)
+        old = await sink.write(batch_of([b"u1"], next_offset=19), generated_at_ms=6)
+        again = await sink.write(batch_of([b"u1"], next_offset=20), generated_at_ms=5)
+        later = await sink.write(batch_of([b"u1"], next_offset=20), generated_at_ms=6)
+        return [kinds(report)[0] for report in (new, old, again, later)]
+
+    assert with_sink(redis_url, use) == [Reply.ACCEPTED, Reply.STALE, Reply.SAME, Reply.ACCEPTED]
+    assert redis.hget("rec:{u1}", "generated_at") == b"6"
+
+
+def test_an_erased_user_gets_no_list_made_before_the_erase(redis, redis_url):
+    async def use(sink):
+        await sink.write(batch_of([b"a}b", b"v"], next_offset=5), generated_at_ms=1)
+        erased = await sink.erase(b"a}b", erase_version(epoch=1, offset=7))
+        zombie = await sink.write(batch_of([b"a}b", b"v"], next_offset=7), generated_at_ms=9)
+        assert not redis.exists("rec:{a}b}")
+        after = await sink.write(batch_of([b"a}b"], next_offset=8), generated_at_ms=9)
+        repeated = await sink.erase(b"a}b", erase_version(epoch=1, offset=7))
+        return erased, kinds(zombie), kinds(after), repeated
+
+    erased, zombie, after, repeated = with_sink(redis_url, use)
+    assert erased is Reply.ACCEPTED
+    assert zombie == [Reply.BLOCKED, Reply.ACCEPTED]
+    assert after == [Reply.ACCEPTED]
+    assert repeated is Reply.SAME  # A replay meets the erase again: the later list stays.
+    assert redis.exists("rec:{a}b}")
+    assert redis.pttl(list_keys(b"a}b")[1]) > 0
+
+
+def test_similar_and_trending_lists_have_keys_of_their_own(redis, redis_url):
+    async def use(sink):
+        await sink.write_similar(batch_of([b"i1", b"i2"]), generated_at_ms=1)
+        await sink.write_trending(batch_of([b""]), generated_at_ms=1)
+
+    with_sink(redis_url, use)
+    assert sorted(redis.keys()) == [b"rec:trending", b"sim:{i1}", b"sim:{i2}"]
+
+
+def test_batches_are_cut_into_bounded_pipelines_and_reported_in_order(redis, redis_url):
+    users = [b"u%d" % number for number in range(23)]
+
+    async def use(sink):
+        await sink.write(batch_of(users[::2], next_offset=50), generated_at_ms=1)
+        report = await sink.write(batch_of(users, next_offset=40), generated_at_ms=1)
+        return kinds(report), sink.counts
+
+    replies, counts = with_sink(redis_url, use, max_pipeline=4)
+    assert replies == [Reply.STALE, Reply.ACCEPTED] * 11 + [Reply.STALE]
+    assert counts == {"accepted": 12 + 11, "stale": 12}
+
+
+def test_a_list_whose_scores_are_no_numbers_is_never_sent(redis, redis_url):
+    batch = batch_of([b"u1", b"u2"])
+    batch.scores[4] = np.nan
+    report = with_sink(redis_url, lambda sink: sink.write(batch, generated_at_ms=1))
+    assert kinds(report) == [Reply.ACCEPTED, Reply.INVALID]
+    assert report.is_answered.tolist() == [True, False]
+    assert not report.is_outage
+    assert redis.keys() == [b"rec:{u1}"]
+
+
+def test_scripts_are_loaded_again_after_the_server_forgot_them(redis, redis_url):
+    async def use(sink):
+        first = await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        redis.script_flush()
+        return kinds(first) + kinds(await sink.write(batch_of([b"u2"]), generated_at_ms=1))
+
+    assert with_sink(redis_url, use, max_attempts=1) == [Reply.ACCEPTED] * 2
+
+
+def test_an_outage_is_reported_and_never_raised(redis_server):
+    server = redis_server()
+
+    async def use(sink):
+        before = await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        server.kill()
+        during = await sink.write(batch_of([b"u1", b"u2"], next_offset=11), generated_at_ms=1)
+        erased = await sink.erase(b"u3", erase_version(epoch=1, offset=7))
+        server.start()
+        after = await sink.write(batch_of([b"u1", b"u2"], next_offset=11), generated_at_ms=1)
+        return before, during, erased, after
+
+    before, during, erased, after = with_sink(server.url, use)
+    assert kinds(before) == [Reply.ACCEPTED]
+    assert kinds(during) == [Reply.UNREACHABLE] * 2
+    assert during.is_outage
+    assert not during.is_answered.any()
+    assert erased is Reply.UNREACHABLE
+    assert kinds(after) == [Reply.ACCEPTED] * 2  # Restarted empty: scripts loaded anew.
+
+
+def test_a_full_server_takes_nothing_and_says_so(redis_server):
+    server = redis_server(properties={"maxmemory": "1", "maxmemory-policy": "noeviction"})
+    report = with_sink(server.url, lambda sink: sink.write(batch_of([b"u1"]), generated_at_ms=1))
+    assert kinds(report) == [Reply.OOM]
+
+
+def test_erase_deletes_the_list_of_a_full_server(redis_server):
+    server = redis_server()
+    client = Redis.from_url(server.url)
+
+    async def use(sink):
+        await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        client.config_set("maxmemory", 1)
+        return await sink.erase(b"u1", erase_version(epoch=1, offset=99))
+
+    with_sink(server.url, use)
+    assert not client.exists("rec:{u1}")
+    client.close()
+
+
+def test_a_replica_refuses_writes_and_a_promoted_one_takes_them(redis_server):
+    server = redis_server()
+    client = Redis.from_url(server.url)
+
+    async def use(sink):
+        client.replicaof("127.0.0.1", 1)
+        refused = await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        client.replicaof("NO", "ONE")
+        return kinds(refused), kinds(await sink.write(batch_of([b"u1"]), generated_at_ms=1))
+
+    refused, taken = with_sink(server.url, use)
+    assert refused == [Reply.READONLY]
+    assert taken == [Reply.ACCEPTED]
+    client.close()
+
+
+def test_a_wrong_type_of_key_is_one_lists_trouble_only(redis, redis_url):
+    redis.set("rec:{u1}", "something else")
+    report = with_sink(
+        redis_url, lambda sink: sink.write(batch_of([b"u1", b"u2"]), generated_at_ms=1)
+    )
+    assert kinds(report) == [Reply.OTHER, Reply.ACCEPTED]
+    assert "WRONGTYPE" in (report.error or "")
+
+
+def test_a_wrong_password_is_reported_as_refused(redis_server):
+    server = redis_server()
+    client = Redis.from_url(server.url)
+    client.config_set("requirepass", "secret")
+    report = with_sink(
+        server.url.replace("redis://", "redis://:wrong@"),
+        lambda sink: sink.write(batch_of([b"u1"]), generated_at_ms=1),
+    )
+    assert kinds(report) == [Reply.REFUSED]
+    assert "wrong@" not in str(report.error)
+    client.close()
+
+
+def test_a_server_that_does_not_answer_costs_a_bounded_time():
+    async def run():
+        release = asyncio.Event()
+
+        async def swallow(reader, writer):
+            await release.wait()
+            writer.close()
+
+        silent = await asyncio.start_server(swallow, "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        client = connect_redis(f"redis://127.0.0.1:{port}/0", timeout_ms=30)
+        sink = RedisSink(client, epoch=1, backoff_ms=1, timeout_ms=100, max_attempts=2)
+        report = await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        await client.aclose()
+        release.set()
+        silent.close()
+        await silent.wait_closed()
+        return kinds(report)
+
+    assert asyncio.run(run()) == [Reply.UNREACHABLE]
+
+
+def test_bounds_below_one_are_refused(redis_url):
+    async def use(_):
+        with pytest.raises(ConfigurationError, match="at least 1"):
+            RedisSink(connect_redis(redis_url), epoch=1, max_pipeline=0)
+
+    with_sink(redis_url, use)
+
+
+def test_an_empty_batch_is_nothing_to_do(redis, redis_url):
+    report = with_sink(redis_url, lambda sink: sink.write(batch_of([]), generated_at_ms=1))
+    assert len(report) == 0
+    assert redis.keys() == []
