@@ -3,10 +3,11 @@
 Pinned: faust-streaming 0.15.3, aiokafka 0.14.0, mode-streaming 0.7.1. Each use has a test in
 ``tests/consumers/test_faust_private.py`` that fails when an upgrade changes what is relied on.
 
-Four things live here, all mechanism: :func:`hand_out_slabs` makes one aiokafka consumer hand out
-slabs instead of records; :func:`leave_group` sends the LeaveGroup that aiokafka holds back for
-static members; :class:`SlabThread` and :class:`SlabConsumer` open the same doors in Faust's driver.
-What is decided behind the doors is in :mod:`consumers.transport`.
+All of it is mechanism. :func:`hand_out_slabs` makes one aiokafka consumer hand out slabs instead
+of records; :func:`known_partitions` asks for topics that are not assigned yet; :func:`leave_group`
+sends the LeaveGroup that aiokafka holds back for static members; :class:`SlabThread` and
+:class:`SlabConsumer` open the same doors in Faust's driver. What is decided behind the doors is in
+:mod:`consumers.transport`.
 """
 
 from __future__ import annotations
@@ -150,6 +151,20 @@ def _with_names(function: Any, names: Mapping[str, Any]) -> FunctionType:
         function.__name__,
         function.__defaults__,
     )
+
+
+async def known_partitions(
+    consumer: AIOKafkaConsumer, topics: Iterable[str]
+) -> dict[str, frozenset[int]]:
+    """Return the partitions of topics as the consumer's metadata has them; none where unknown.
+
+    Asks the broker where a topic is new to the consumer: aiokafka's public ways only answer for
+    topics that are subscribed or assigned already.
+    """
+    names = set(topics)
+    await consumer._client.set_topics(names)
+    found = {name: consumer._client.cluster.partitions_for_topic(name) for name in names}
+    return {name: frozenset(partitions or ()) for name, partitions in found.items()}
 
 
 async def leave_group(consumer: AIOKafkaConsumer) -> None:
