@@ -19,17 +19,8 @@ from numpy.typing import NDArray
 
 from stream.dead_letters import cut_value
 from stream.events import Action, EventBatch, Reject
-from stream.scanner import (
-    DURATION_MS,
-    EVENT_ID,
-    ITEM_ID,
-    ODD,
-    TS,
-    USER_ID,
-    WATCH_MS,
-    ScannedColumns,
-    scan_values,
-)
+from stream.scan_fields import DURATION_MS, EVENT_ID, ITEM_ID, TS, USER_ID, WATCH_MS
+from stream.scanner import ODD, ScannedColumns, scan_values
 from stream.slab import Slab
 from stream.verdicts import Fault, judge, judge_time
 from stream.wire import MAX_FUTURE_MS, Interaction
@@ -190,11 +181,5 @@ def _keep_good(
 
 
 def compile_kernels() -> None:
-    """Compile (or load from the cache) what decoding runs; called before a worker joins.
-
-    Both forms of a buffer are compiled: the writable ones of the transport and the read-only ones
-    over bytes.
-    """
-    slab = Slab.from_values([b"{}"])
-    for buffer in (slab.buffer, slab.buffer.copy()):
-        scan_values(buffer, slab.value_starts, slab.value_lengths)
+    """Compile (or load from the cache) what decoding runs; called before a worker joins."""
+    decode_events(Slab.from_values([b"{}"]))
