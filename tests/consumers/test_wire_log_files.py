@@ -1,0 +1,103 @@
+"""Wire logs as files: every form gives the same lines, bad lines pass through."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumers import wire_log_files
+from consumers.wire_log_files import MAX_LINE_BYTES, read_chunks, split_lines, wire_log
+from stream.errors import ConfigurationError
+
+LINES = [
+    b'{"user_id":"u1","ts":10,"x":1}',
+    b"not json",
+    b'{"user_id":"\\u00fc","ts":30}',
+    b'{"user_id":"u2"}',
+]
+
+
+def write(folder: Path, ending: str) -> str:
+    data = b"\n".join(LINES) + b"\n"
+    path = folder / f"log.jsonl{ending}"
+    if ending == ".gz":
+        # Two members, as `cat a.gz b.gz` makes them.
+        path.write_bytes(gzip.compress(data[:20]) + gzip.compress(data[20:]))
+    elif ending == ".zst":
+        pack = zstandard.ZstdCompressor().compress
+        path.write_bytes(pack(data[:20]) + pack(data[20:]))
+    else:
+        path.write_bytes(data)
+    return str(path)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+def test_every_form_gives_the_same_records(tmp_path: Path, ending: str) -> None:
+    found = [record for block in wire_log(write(tmp_path, ending)) for record in block]
+    assert found == [
+        (10, "interactions", b"u1", LINES[0], False),
+        (10, "interactions", None, LINES[1], False),
+        (30, "interactions", "ü".encode(), LINES[2], False),
+        (30, "interactions", b"u2", LINES[3], False),
+    ]
+
+
+@pytest.mark.parametrize("start", range(6))
+def test_a_log_resumes_at_any_line(tmp_path: Path, start: int) -> None:
+    name = write(tmp_path, "")
+    values = [record[3] for block in wire_log(name, start) for record in block]
+    assert values == LINES[start:]
+
+
+@given(st.lists(st.binary(max_size=8)), st.lists(st.integers(0, 60), max_size=8))
+def test_lines_do_not_depend_on_where_pieces_are_cut(lines: list[bytes], cuts: list[int]) -> None:
+    lines = [line.replace(b"\n", b"").replace(b"\r", b"") for line in lines]
+    data = b"\n".join(lines)
+    borders = [0, *sorted(cuts), len(data)]
+    pieces = [data[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    found = [line for block in split_lines(pieces) for line in block]
+    assert found == [line for line in lines if line]
+
+
+def test_resuming_over_many_pieces_skips_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire_log_files, "_CHUNK_BYTES", 7)
+    name = write(tmp_path, "")
+    assert [record[3] for block in wire_log(name, 2) for record in block] == LINES[2:]
+
+
+def test_standard_input_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, LINES[0] + b"\n")
+    with os.fdopen(reading) as pipe:
+        monkeypatch.setattr("sys.stdin", pipe)
+        blocks = wire_log("-")
+        assert [record[3] for record in next(blocks)] == [LINES[0]]
+        # Nobody writes: the reader is given empty blocks, so that it can stop.
+        assert next(blocks) == []
+        os.close(writing)
+        assert [record for block in blocks for record in block] == []
+
+
+def test_missing_and_damaged_files_say_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="found nothing"):
+        list(read_chunks(str(tmp_path / "none")))
+    with pytest.raises(ConfigurationError, match="found a folder"):
+        list(read_chunks(str(tmp_path)))
+    for ending in (".gz", ".zst"):
+        path = tmp_path / f"bad{ending}"
+        path.write_bytes(b"this is neither gzip nor zstd")
+        with pytest.raises(ConfigurationError, match=f"expected {ending} data"):
+            list(read_chunks(str(path)))
+
+
+def test_an_endless_line_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="near line 1"):
+        list(split_lines([b"x" * MAX_LINE_BYTES, b"x"]))
