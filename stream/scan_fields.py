@@ -1,7 +1,10 @@
-"""Fields of an interaction in numba: names to codes, values into one record's columns.
+"""Fields of an interaction in numba: names to codes, values into the scratch row of one record.
 
 The pieces of :mod:`stream.scanner`, which knows the record around them. Like the lexer, every
 reader returns -1 where a value is bad *or* unusual.
+
+The scratch row ``found`` is int64: ``found[field]`` is the start of an id, the value of a number or
+the action of the type; ``found[LENGTHS + field]`` is the length of an id in bytes.
 """
 
 # numba's decorator hides the kernels' types from mypy.
@@ -19,9 +22,8 @@ from stream.json_lexer import (
     plain_string_end,
     skip_null,
     skip_string,
-    skip_value,
 )
-from stream.raw_bytes import load_byte, word_within
+from stream.raw_bytes import load_byte, trailing_zeros, word_within
 from stream.wire import (
     ACTION_NAMES,
     MAX_ID_CHARS,
@@ -30,7 +32,7 @@ from stream.wire import (
     MAX_WATCH_MS,
 )
 
-# Fields: 0-2 ids (rows of starts and lengths), 3-6 numbers (rows of numbers + 3), then the rest.
+# The position of a name is its code: ids, then numbers, then the rest.
 FIELDS = (
     "event_id",
     "user_id",
@@ -43,14 +45,21 @@ FIELDS = (
     "request_id",
     "device",
 )
-EVENT_ID, USER_ID, ITEM_ID, TS, WATCH_MS, DURATION_MS, POSITION, TYPE, REQUEST_ID, DEVICE = range(
-    10
-)
+EVENT_ID, USER_ID, ITEM_ID = 0, 1, 2
+TS, WATCH_MS, DURATION_MS, POSITION = 3, 4, 5, 6
+TYPE, REQUEST_ID, DEVICE = 7, 8, 9
+LENGTHS = 10
 
 # Largest good value of each number, in the order of the fields.
 _MAX_NUMBERS = np.array([MAX_TIME_MS - 1, MAX_WATCH_MS, MAX_WATCH_MS, MAX_POSITION], np.int64)
-# More digits than this cannot be in range, and cannot overflow.
-_MAX_DIGITS = 15
+# Constants of reading eight digits at once.
+_ZEROS = np.uint64(0x3030303030303030)
+_ABOVE_NINE = np.uint64(0x7676767676767676)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_PAIRS = np.uint64(0x000000FF000000FF)
+_WEIGHTS_1_AND_3 = np.uint64(100 + (1_000_000 << 32))
+_WEIGHTS_2_AND_4 = np.uint64(1 + (10_000 << 32))
+_POWERS_OF_TEN = 10 ** np.arange(8, dtype=np.int64)
 # Slots of a perfect hash table of names; a power of two.
 _NUM_SLOTS_LOG2 = 5
 _ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
@@ -114,71 +123,79 @@ def find_field(address: int, start: int, length: int, end: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def read_type(address: int, position: int, end: int) -> tuple[int, int]:
-    """Read the type's word; return the position after it (-1 if unknown) and the action."""
+def read_type(address: int, position: int, end: int, found: NDArray[np.int64]) -> int:
+    """Read the type's word as its action; -1 where it is unknown."""
     if position >= end or load_byte(address, position) != 0x22:
-        return -1, 0
+        return -1
     start = position + 1
     after = plain_string_end(address, start, end)
     length = after - start
-    if length < 0 or length > 16:
-        return -1, 0
+    if length <= 0 or length > 16:
+        return -1
     low = _low_bytes(word_within(address, start, end), length)
     high = np.uint64(0)
     if length > 8:
         high = _low_bytes(word_within(address, start + 8, end), length - 8)
     slot = _slot_of(low, _TYPE_MULTIPLIER)
-    is_known = _TYPE_WORDS[slot, 0] == low and _TYPE_WORDS[slot, 1] == high
-    return (after + 1, _TYPE_CODES[slot]) if is_known else (-1, 0)
+    if _TYPE_WORDS[slot, 0] != low or _TYPE_WORDS[slot, 1] != high:
+        return -1
+    found[TYPE] = _TYPE_CODES[slot]
+    return after + 1
+
+
+@njit(cache=True, nogil=True)
+def _read_digits(address: int, position: int, end: int) -> tuple[int, np.int64]:
+    """Read the digits among the next eight bytes; return how many there are and their value.
+
+    Source: D. Lemire, Quickly parsing eight digits (2018),
+    https://lemire.me/blog/2018/10/03/quickly-parsing-eight-digits/
+    """
+    if position >= end:
+        return 0, np.int64(0)
+    digits = word_within(address, position, end) ^ _ZEROS
+    others = ((digits + _ABOVE_NINE) | digits) & _HIGH_BITS
+    count = trailing_zeros(others) >> 3
+    if count == 0:
+        return 0, np.int64(0)
+    digits <<= np.uint64(64 - 8 * count)
+    digits = digits * np.uint64(10) + (digits >> np.uint64(8))
+    pairs = (digits & _PAIRS) * _WEIGHTS_1_AND_3
+    pairs += ((digits >> np.uint64(16)) & _PAIRS) * _WEIGHTS_2_AND_4
+    return count, np.int64(pairs >> np.uint64(32))
 
 
 @njit(cache=True, nogil=True)
 def _read_integer(address: int, position: int, end: int, largest: int) -> tuple[int, np.int64]:
     """Read a plain integer in ``[0, largest]``; return position after it (-1 if not) and value."""
-    first, value = position, np.int64(0)
-    while position < end and 0x30 <= load_byte(address, position) <= 0x39:
-        value = value * 10 + (load_byte(address, position) - 0x30)
-        position += 1
-        if position - first > _MAX_DIGITS:
+    count, value = _read_digits(address, position, end)
+    if count == 8:
+        more, low = _read_digits(address, position + 8, end)
+        if more == 8:  # More digits than any bound has.
             return -1, value
-    if (
-        position == first
-        or (load_byte(address, first) == 0x30 and position > first + 1)
-        or value > largest
-    ):
+        value = value * _POWERS_OF_TEN[more] + low
+        count += more
+    has_leading_zero = count > 1 and load_byte(address, position) == 0x30
+    if count == 0 or has_leading_zero or value > largest:
         return -1, value
-    return position, value
+    return position + count, value
 
 
 @njit(cache=True, nogil=True)
-def read_number(
-    address: int,
-    position: int,
-    end: int,
-    field: int,
-    record: int,
-    numbers: NDArray[np.int64],
-) -> int:
-    """Read one number field into its column; null means absent, except for ts."""
+def read_number(address: int, position: int, end: int, field: int, found: NDArray[np.int64]) -> int:
+    """Read one number; null means absent, except for ts."""
     if position < end and load_byte(address, position) == 0x6E and field != TS:
         return skip_null(address, position, end)
     position, value = _read_integer(address, position, end, _MAX_NUMBERS[field - TS])
     if position >= 0:
-        numbers[field - TS, record] = value
+        found[field] = value
     return position
 
 
 @njit(cache=True, nogil=True)
 def read_id(
-    address: int,
-    position: int,
-    end: int,
-    field: int,
-    record: int,
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int32],
+    address: int, position: int, end: int, field: int, found: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """Read one id field into its columns; return the position after it and the escape bit."""
+    """Read one id; return the position after it, and ``1 << field`` where it has escapes."""
     if position < end and load_byte(address, position) == 0x6E and field == ITEM_ID:
         return skip_null(address, position, end), 0
     if position >= end or load_byte(address, position) != 0x22:
@@ -190,16 +207,21 @@ def read_id(
         after, num_chars, bits = skip_string(address, start, end)
     if after < 0 or num_chars == 0 or num_chars > MAX_ID_CHARS or bits & HAS_CONTROL:
         return -1, 0
-    starts[field, record] = start
-    lengths[field, record] = after - start
+    found[field] = start
+    found[LENGTHS + field] = after - start
     return after + 1, (1 << field) if bits & HAS_ESCAPE else 0
 
 
 @njit(cache=True, nogil=True)
-def read_text(address: int, position: int, end: int) -> int:
+def skip_text(address: int, position: int, end: int) -> int:
     """Skip an optional text: a string of any content, or null."""
-    if position < end and (
-        load_byte(address, position) == 0x22 or load_byte(address, position) == 0x6E
-    ):
-        return skip_value(address, position, end)
-    return -1
+    if position >= end:
+        return -1
+    if load_byte(address, position) == 0x6E:
+        return skip_null(address, position, end)
+    if load_byte(address, position) != 0x22:
+        return -1
+    after = plain_string_end(address, position + 1, end)
+    if after < 0:
+        after, _, _ = skip_string(address, position + 1, end)
+    return after + 1 if after >= 0 else -1

@@ -27,8 +27,8 @@ from stream.scan_fields import (
     DURATION_MS,
     EVENT_ID,
     ITEM_ID,
+    LENGTHS,
     POSITION,
-    REQUEST_ID,
     TS,
     TYPE,
     USER_ID,
@@ -36,8 +36,8 @@ from stream.scan_fields import (
     find_field,
     read_id,
     read_number,
-    read_text,
     read_type,
+    skip_text,
 )
 from stream.wire import MAX_VALUE_BYTES
 
@@ -46,6 +46,9 @@ GOOD = 0
 ODD = 128
 
 _WATCH, _ERASE = int(Action.WATCH), int(Action.ERASE)
+_REQUIRED = (1 << EVENT_ID) | (1 << USER_ID) | (1 << TS) | (1 << TYPE)
+# In the scratch row: start and length of each unknown field's name, from here on.
+_UNKNOWN = LENGTHS + 3
 # More unknown fields than this in one record are left to the model.
 _MAX_UNKNOWN = 16
 
@@ -85,15 +88,15 @@ class ScannedColumns:
 
 @njit(cache=True, nogil=True)
 def _is_repeated(
-    address: int, start: int, length: int, spans: NDArray[np.int64], count: int
+    address: int, start: int, length: int, found: NDArray[np.int64], num_unknown: int
 ) -> bool:
     """Tell whether an unknown name came before in the record."""
-    for other in range(count):
-        if spans[other, 1] != length:
+    for other in range(_UNKNOWN, _UNKNOWN + 2 * num_unknown, 2):
+        if found[other + 1] != length:
             continue
-        index = 0
-        while index < length and load_byte(address, spans[other, 0] + index) == load_byte(
-            address, start + index
+        earlier, index = found[other], 0
+        while index < length and (
+            load_byte(address, earlier + index) == load_byte(address, start + index)
         ):
             index += 1
         if index == length:
@@ -102,54 +105,35 @@ def _is_repeated(
 
 
 @njit(cache=True, nogil=True)
-def _is_complete(
-    fields_seen: int,
-    action: int,
-    record: int,
-    lengths: NDArray[np.int32],
-    numbers: NDArray[np.int64],
-) -> bool:
+def _is_complete(fields_seen: int, found: NDArray[np.int64]) -> bool:
     """Check that required fields came, and the rules between fields."""
-    required = (1 << EVENT_ID) | (1 << USER_ID) | (1 << TS) | (1 << TYPE)
-    if fields_seen & required != required:
+    if fields_seen & _REQUIRED != _REQUIRED:
         return False
-    if action != _ERASE and lengths[ITEM_ID, record] == 0:
+    if found[TYPE] == _WATCH and (found[WATCH_MS] < 0 or found[DURATION_MS] <= 0):
         return False
-    return action != _WATCH or (
-        numbers[WATCH_MS - TS, record] >= 0 and numbers[DURATION_MS - TS, record] > 0
-    )
+    return found[TYPE] == _ERASE or found[LENGTHS + ITEM_ID] > 0
 
 
 @njit(cache=True, nogil=True)
 def _scan_record(
-    address: int,
-    position: int,
-    end: int,
-    record: int,
-    types: NDArray[np.uint8],
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int32],
-    numbers: NDArray[np.int64],
-    unknown: NDArray[np.int64],
+    address: int, position: int, end: int, found: NDArray[np.int64]
 ) -> tuple[int, int]:
-    """Read one record into its columns; return its status and number of unknown fields.
+    """Read one record into the scratch row; return its status and number of unknown fields.
 
     Every exit but the last is ``ODD``: the record may be bad or just unusual.
     """
-    status, fields_seen, num_unknown, action = GOOD, 0, 0, 0
+    status, fields_seen, num_unknown = GOOD, 0, 0
     position = skip_space(address, position, end)
     separator = 0x7B  # An opening brace before the first field, a comma before the others.
     while position < end and load_byte(address, position) == separator:
         separator = 0x2C
-        position = skip_space(address, position + 1, end)
-        if position >= end or load_byte(address, position) != 0x22:
+        start = skip_space(address, position + 1, end) + 1
+        if start >= end or load_byte(address, start - 1) != 0x22:
             return ODD, 0
-        start = position + 1
         after = plain_string_end(address, start, end)
         if after < 0:
             return ODD, 0
-        length = after - start
-        field = find_field(address, start, length, end)
+        field = find_field(address, start, after - start, end)
         position = skip_space(address, after + 1, end)
         if position >= end or load_byte(address, position) != 0x3A:
             return ODD, 0
@@ -158,34 +142,31 @@ def _scan_record(
             if fields_seen & (1 << field):
                 return ODD, 0
             fields_seen |= 1 << field
-        if 0 <= field <= ITEM_ID:
-            position, bit = read_id(address, position, end, field, record, starts, lengths)
-            status |= bit
-        elif TS <= field <= POSITION:
-            position = read_number(address, position, end, field, record, numbers)
-        elif field == TYPE:
-            position, action = read_type(address, position, end)
-        elif field >= REQUEST_ID:
-            position = read_text(address, position, end)
-        else:
-            if num_unknown == _MAX_UNKNOWN or _is_repeated(
-                address, start, length, unknown, num_unknown
-            ):
+        if field < 0:
+            if num_unknown == _MAX_UNKNOWN:
                 return ODD, 0
-            unknown[num_unknown, 0], unknown[num_unknown, 1] = start, length
+            if _is_repeated(address, start, after - start, found, num_unknown):
+                return ODD, 0
+            found[_UNKNOWN + 2 * num_unknown] = start
+            found[_UNKNOWN + 2 * num_unknown + 1] = after - start
             num_unknown += 1
             position = skip_value(address, position, end)
+        elif field <= ITEM_ID:
+            position, bit = read_id(address, position, end, field, found)
+            status |= bit
+        elif field <= POSITION:
+            position = read_number(address, position, end, field, found)
+        elif field == TYPE:
+            position = read_type(address, position, end, found)
+        else:
+            position = skip_text(address, position, end)
         if position < 0:
             return ODD, 0
         position = skip_space(address, position, end)
-    if separator != 0x2C or position >= end or load_byte(address, position) != 0x7D:
+    is_closed = separator == 0x2C and position < end and load_byte(address, position) == 0x7D
+    if not is_closed or skip_space(address, position + 1, end) != end:
         return ODD, 0
-    types[record] = action
-    if skip_space(address, position + 1, end) != end:
-        return ODD, 0
-    if not _is_complete(fields_seen, action, record, lengths, numbers):
-        return ODD, 0
-    return status, num_unknown
+    return (status, num_unknown) if _is_complete(fields_seen, found) else (ODD, 0)
 
 
 @njit(cache=True, nogil=True)
@@ -200,24 +181,22 @@ def _scan(
     numbers: NDArray[np.int64],
     num_unknown: NDArray[np.int32],
 ) -> None:
-    unknown = np.empty((_MAX_UNKNOWN, 2), np.int64)
+    found = np.empty(_UNKNOWN + 2 * _MAX_UNKNOWN, np.int64)
     for record in range(len(value_starts)):
-        types[record] = 0
-        for field in range(3):
-            starts[field, record] = 0
-            lengths[field, record] = 0
-        for field in range(4):
-            numbers[field, record] = -1
-        begin = value_starts[record]
-        end = begin + value_lengths[record]
+        begin, length = value_starts[record], np.int64(value_lengths[record])
+        found[:TS] = 0
+        found[TS:TYPE] = -1
+        found[TYPE:_UNKNOWN] = 0
+        status, count = ODD, 0
         # Words are loaded from up to eight bytes before the end.
-        if value_lengths[record] < 8 or value_lengths[record] > MAX_VALUE_BYTES:
-            statuses[record], num_unknown[record] = ODD, 0
-            continue
-        status, count = _scan_record(
-            address, begin, end, record, types, starts, lengths, numbers, unknown
-        )
-        statuses[record], num_unknown[record] = status, count
+        if 8 <= length <= MAX_VALUE_BYTES:
+            status, count = _scan_record(address, begin, begin + length, found)
+        statuses[record], num_unknown[record], types[record] = status, count, found[TYPE]
+        for field in range(3):
+            starts[field, record] = found[field]
+            lengths[field, record] = found[LENGTHS + field]
+        for field in range(4):
+            numbers[field, record] = found[TS + field]
 
 
 def scan_values(
