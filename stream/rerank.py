@@ -26,7 +26,9 @@ from numpy.typing import NDArray
 
 from stream.candidates import SOURCES
 from stream.errors import ConfigurationError
-from stream.rerank_kernels import Reason, rerank_kernel
+from stream.rerank_picking import SlateColumns, rerank_kernel
+from stream.rerank_pool import Contenders, Reason, RerankRules
+from stream.sources.scratch import Histories
 
 if TYPE_CHECKING:
     from models.ranking import RankerScores
@@ -138,53 +140,60 @@ def rerank(
     """
     num_users, num_candidates = len(users), len(candidates)
     bound = min(num_users * limits.slate_size, num_candidates)
-    splits = np.zeros(num_users + 1, np.int64)
-    picked = np.empty(bound, np.int64)
-    values = np.empty(bound, np.float32)
-    is_explored = np.zeros(bound, np.bool_)
-    is_refilled = np.zeros(bound, np.bool_)
-    reasons = np.zeros(num_candidates, np.uint8)
     rows = candidates.item_rows
+    contenders = Contenders(
+        splits=candidates.splits,
+        rows=rows,
+        scores=scores.values,
+        hashes=catalogue.item_hashes[rows],
+        authors=catalogue.author_keys[rows],
+        interactions=catalogue.interactions[rows],
+        fresh_ranks=np.ascontiguousarray(candidates.ranks[:, _FRESH]),
+        is_seen=candidates.is_seen,
+        is_live=catalogue.is_live[rows],
+        relevance=np.zeros(num_candidates, np.float32),
+        reasons=np.zeros(num_candidates, np.uint8),
+    )
+    into = SlateColumns(
+        splits=np.zeros(num_users + 1, np.int64),
+        candidates=np.empty(bound, np.int64),
+        values=np.empty(bound, np.float32),
+        is_explored=np.zeros(bound, np.bool_),
+        is_refilled=np.zeros(bound, np.bool_),
+    )
     rerank_kernel(
-        candidates.splits,
-        rows,
-        scores.values,
-        candidates.is_seen,
-        candidates.ranks[:, _FRESH],
-        users.history_rows,
-        users.history_lengths,
-        users.history_actions,
-        catalogue.is_live,
+        Histories.of(users),
+        contenders,
+        _rules(limits),
         catalogue.author_keys,
         catalogue.embeddings,
-        catalogue.interactions,
-        catalogue.item_hashes[rows],
         np.zeros(len(catalogue.is_live), np.uint8),
-        np.asarray(limits.exploration_places, np.int64),
-        limits.slate_size,
-        limits.pool_size,
-        limits.allow_repeats,
-        limits.refill_seen,
-        limits.max_per_author,
-        limits.author_decay,
-        limits.author_floor,
-        limits.blocked_author_factor,
-        limits.diversity,
-        limits.exploration_max_interactions,
-        splits,
-        picked,
-        values,
-        is_explored,
-        is_refilled,
-        reasons,
+        into,
     )
-    total = int(splits[-1])
+    picked = into.candidates[: into.splits[-1]]
     return Slates(
-        splits=splits,
-        candidates=picked[:total],
-        scores=scores.values[picked[:total]],
-        values=values[:total],
-        is_explored=is_explored[:total],
-        is_refilled=is_refilled[:total],
-        reasons=reasons,
+        splits=into.splits,
+        candidates=picked,
+        scores=scores.values[picked],
+        values=into.values[: len(picked)],
+        is_explored=into.is_explored[: len(picked)],
+        is_refilled=into.is_refilled[: len(picked)],
+        reasons=contenders.reasons,
+    )
+
+
+def _rules(limits: RerankLimits) -> RerankRules:
+    """Return the limits as kernels take them: one type per field, whatever was written."""
+    return RerankRules(
+        exploration_places=np.asarray(limits.exploration_places, np.int64),
+        slate_size=limits.slate_size,
+        pool_size=limits.pool_size,
+        allow_repeats=limits.allow_repeats,
+        refill_seen=limits.refill_seen,
+        max_per_author=limits.max_per_author,
+        author_decay=float(limits.author_decay),
+        author_floor=float(limits.author_floor),
+        blocked_author_factor=float(limits.blocked_author_factor),
+        diversity=float(limits.diversity),
+        max_interactions=float(limits.exploration_max_interactions),
     )

@@ -14,14 +14,14 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stream.sources.best import push_best, sort_best
+from stream.sources.proposals import SourceList
+from stream.sources.scratch import Histories, Scratch
 from stream.sources.seen import has_seen, mark_history
 
 if TYPE_CHECKING:
     from state.catalogue import Catalogue
     from stream.candidates import UserBatch
     from stream.sources.limits import RetrievalLimits
-    from stream.sources.proposals import SourceList
-    from stream.sources.scratch import Scratch
 
 
 def interest_queries(
@@ -56,53 +56,44 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 def _scan_block(
     products: NDArray[np.float32],
     first_row: int,
-    is_live: NDArray[np.bool_],
-    history_rows: NDArray[np.int32],
-    history_lengths: NDArray[np.int32],
-    seen_words: NDArray[np.uint64],
-    hashes: NDArray[np.uint64],
-    marks: NDArray[np.uint8],
+    histories: Histories,
+    scratch: Scratch,
     skip_seen: bool,
-    rows: NDArray[np.int32],
-    scores: NDArray[np.float32],
-    counts: NDArray[np.int32],
+    into: SourceList,
 ) -> None:
     """Offer one block's products (B, n) to the users' heaps."""
-    max_per_source = scores.shape[1]
-    for b in range(len(history_lengths)):
+    for b in range(len(histories.lengths)):
         if skip_seen:
-            mark_history(history_rows[b], history_lengths[b], marks, 1)
-        size = counts[b]
-        threshold = scores[b, 0] if size == max_per_source else np.float32(0.0)
+            mark_history(histories, b, scratch.marks, 1)
+        rows, scores, size = into.rows[b], into.scores[b], into.counts[b]
+        threshold = scores[0] if size == len(scores) else np.float32(0.0)
         for j in range(products.shape[1]):
             score = products[b, j]
             # Not ``<=`` with a full heap: an equal score may stand before by its hash.
             if score < threshold or score <= 0.0:
                 continue
             row = first_row + j
-            if not is_live[row] or (skip_seen and has_seen(row, marks, seen_words[b], hashes)):
+            if not scratch.is_live[row]:
                 continue
-            size = push_best(scores[b], rows[b], size, score, row, hashes)
-            if size == max_per_source:
-                threshold = scores[b, 0]
-        counts[b] = size
+            if skip_seen and has_seen(histories, b, row, scratch):
+                continue
+            size = push_best(scores, rows, size, score, row, scratch.hashes)
+            if size == len(scores):
+                threshold = scores[0]
+        into.counts[b] = size
         if skip_seen:
-            mark_history(history_rows[b], history_lengths[b], marks, 0)
+            mark_history(histories, b, scratch.marks, 0)
 
 
 @njit(cache=True, nogil=True)
-def _sort_lists(
-    rows: NDArray[np.int32],
-    scores: NDArray[np.float32],
-    counts: NDArray[np.int32],
-    hashes: NDArray[np.uint64],
-) -> None:
-    for b in range(len(counts)):
-        sort_best(scores[b], rows[b], counts[b], hashes)
+def _sort_lists(scratch: Scratch, into: SourceList) -> None:
+    for b in range(len(into.counts)):
+        sort_best(into.scores[b], into.rows[b], into.counts[b], scratch.hashes)
 
 
 def propose_interest(
     users: UserBatch,
+    histories: Histories,
     catalogue: Catalogue,
     scratch: Scratch,
     limits: RetrievalLimits,
@@ -118,18 +109,6 @@ def propose_interest(
     for first_row in range(0, len(embeddings), step):
         block = embeddings[first_row : first_row + step]
         out = products if len(block) == products.shape[1] else None
-        _scan_block(
-            np.matmul(queries, block.T, out=out),  # (B, n)
-            first_row,
-            catalogue.is_live,
-            users.history_rows,
-            users.history_lengths,
-            users.seen_words,
-            scratch.hashes,
-            scratch.marks,
-            not limits.allow_repeats,
-            into.rows,
-            into.scores,
-            into.counts,
-        )
-    _sort_lists(into.rows, into.scores, into.counts, scratch.hashes)
+        scores = np.matmul(queries, block.T, out=out)  # (B, n)
+        _scan_block(scores, first_row, histories, scratch, not limits.allow_repeats, into)
+    _sort_lists(scratch, into)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -10,86 +10,109 @@ from numpy.typing import NDArray
 
 from stream.candidates import SOURCES, CandidateBatch
 from stream.sources.best import push_best, sort_best
+from stream.sources.proposals import Proposals
+from stream.sources.scratch import Histories, Scratch
 from stream.sources.seen import has_seen, mark_history
 
 if TYPE_CHECKING:
-    from stream.candidates import UserBatch
     from stream.sources.limits import RetrievalLimits
-    from stream.sources.proposals import Proposals
-    from stream.sources.scratch import Scratch
 
 # Taken from a seen candidate's fused sum where repeats are not allowed: it then stands behind
 # every unseen one (a fused sum is at most num_sources / (k + 1), below 8).
 _BEHIND = 8.0
 
 
+class MergeRules(NamedTuple):
+    """The numbers of the merge; see ``RetrievalLimits``.
+
+    Attributes:
+        columns: int64 (S,), position of each list's source in ``SOURCES``.
+    """
+
+    columns: NDArray[np.int64]
+    fused_k: float
+    seen_last: bool
+    max_candidates: int
+
+
+class MergedColumns(NamedTuple):
+    """The columns of a CandidateBatch while they are filled."""
+
+    splits: NDArray[np.int64]
+    rows: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    ranks: NDArray[np.uint16]
+    is_seen: NDArray[np.bool_]
+
+
+@njit(cache=True, nogil=True)
+def _fused_union(
+    b: int,
+    lists: Proposals,
+    histories: Histories,
+    scratch: Scratch,
+    rules: MergeRules,
+    union: NDArray[np.int32],
+    keys: NDArray[np.float64],
+    rows: NDArray[np.int32],
+) -> int:
+    """Fill the best of user b's union, best first; the user's history is marked."""
+    num_union = 0
+    for s in range(len(lists.rows)):
+        for place in range(lists.counts[s, b]):
+            row = lists.rows[s, b, place]
+            if scratch.sums[row] == 0.0:
+                union[num_union] = row
+                num_union += 1
+            scratch.sums[row] += 1.0 / (rules.fused_k + 1.0 + place)
+    size = 0
+    for row in union[:num_union]:
+        key = scratch.sums[row]
+        scratch.sums[row] = 0.0
+        if rules.seen_last and has_seen(histories, b, row, scratch):
+            key -= _BEHIND
+        size = push_best(keys, rows, size, key, row, scratch.hashes)
+    sort_best(keys, rows, size, scratch.hashes)
+    return size
+
+
 @njit(cache=True, nogil=True)
 def _merge_kernel(
-    list_rows: NDArray[np.int32],
-    list_scores: NDArray[np.float32],
-    list_counts: NDArray[np.int32],
-    columns: NDArray[np.int64],
-    history_rows: NDArray[np.int32],
-    history_lengths: NDArray[np.int32],
-    seen_words: NDArray[np.uint64],
-    hashes: NDArray[np.uint64],
-    marks: NDArray[np.uint8],
-    places: NDArray[np.int32],
-    sums: NDArray[np.float64],
-    fused_k: float,
-    seen_last: bool,
-    max_candidates: int,
-    splits: NDArray[np.int64],
-    rows: NDArray[np.int32],
-    scores: NDArray[np.float32],
-    ranks: NDArray[np.uint16],
-    is_seen: NDArray[np.bool_],
+    lists: Proposals,
+    histories: Histories,
+    scratch: Scratch,
+    rules: MergeRules,
+    into: MergedColumns,
 ) -> None:
     """Fill splits and the (C, ...) columns, C bounded by what the outputs hold."""
-    num_lists, num_users, max_per_source = list_rows.shape
+    num_lists, num_users, max_per_source = lists.rows.shape
     union = np.empty(num_lists * max_per_source, np.int32)
-    heap_rows = np.empty(min(max_candidates, len(union)), np.int32)
-    heap_keys = np.empty(len(heap_rows), np.float64)
+    rows = np.empty(min(rules.max_candidates, len(union)), np.int32)
+    keys = np.empty(len(rows), np.float64)
     total = 0
     for b in range(num_users):
-        num_union = 0
-        for s in range(num_lists):
-            for place in range(list_counts[s, b]):
-                row = list_rows[s, b, place]
-                if sums[row] == 0.0:
-                    union[num_union] = row
-                    num_union += 1
-                sums[row] += 1.0 / (fused_k + 1.0 + place)
-        mark_history(history_rows[b], history_lengths[b], marks, 1)
-        size = 0
-        for u in range(num_union):
-            row = union[u]
-            key = sums[row]
-            sums[row] = 0.0
-            if seen_last and has_seen(row, marks, seen_words[b], hashes):
-                key -= _BEHIND
-            size = push_best(heap_keys, heap_rows, size, key, row, hashes)
-        sort_best(heap_keys, heap_rows, size, hashes)
+        mark_history(histories, b, scratch.marks, 1)
+        size = _fused_union(b, lists, histories, scratch, rules, union, keys, rows)
         for place in range(size):
-            row = heap_rows[place]
-            rows[total + place] = row
-            is_seen[total + place] = has_seen(row, marks, seen_words[b], hashes)
-            places[row] = place + 1
-        mark_history(history_rows[b], history_lengths[b], marks, 0)
+            row = rows[place]
+            into.rows[total + place] = row
+            into.is_seen[total + place] = has_seen(histories, b, row, scratch)
+            scratch.places[row] = place + 1
+        mark_history(histories, b, scratch.marks, 0)
         for s in range(num_lists):
-            for place in range(list_counts[s, b]):
-                found = places[list_rows[s, b, place]]
+            for place in range(lists.counts[s, b]):
+                found = scratch.places[lists.rows[s, b, place]]
                 if found > 0:
-                    scores[total + found - 1, columns[s]] = list_scores[s, b, place]
-                    ranks[total + found - 1, columns[s]] = place + 1
-        for place in range(size):
-            places[heap_rows[place]] = 0
+                    into.scores[total + found - 1, rules.columns[s]] = lists.scores[s, b, place]
+                    into.ranks[total + found - 1, rules.columns[s]] = place + 1
+        for row in rows[:size]:
+            scratch.places[row] = 0
         total += size
-        splits[b + 1] = total
+        into.splits[b + 1] = total
 
 
 def merge(
-    users: UserBatch, proposals: Proposals, scratch: Scratch, limits: RetrievalLimits
+    histories: Histories, proposals: Proposals, scratch: Scratch, limits: RetrievalLimits
 ) -> CandidateBatch:
     """Merge lists into candidates, best fused first, at most ``max_candidates`` per user.
 
@@ -97,7 +120,7 @@ def merge(
     repeats are not allowed all unseen before all seen, ties by the item id's hash.
 
     Args:
-        users: B users.
+        histories: Of B users.
         proposals: Lists of ``limits.sources``, in that order.
         scratch: Zeroed arrays by catalogue row; left zeroed.
         limits: Bounds and fused_k.
@@ -105,37 +128,25 @@ def merge(
     num_lists, num_users, max_per_source = proposals.rows.shape
     bound = num_users * min(limits.max_candidates, num_lists * max_per_source)
     bound = min(bound, int(proposals.counts.sum()))
-    splits = np.zeros(num_users + 1, np.int64)
-    rows = np.empty(bound, np.int32)
-    scores = np.zeros((bound, len(SOURCES)), np.float32)
-    ranks = np.zeros((bound, len(SOURCES)), np.uint16)
-    is_seen = np.empty(bound, np.bool_)
-    _merge_kernel(
-        proposals.rows,
-        proposals.scores,
-        proposals.counts,
-        np.asarray([SOURCES.index(name) for name in limits.sources], np.int64),
-        users.history_rows,
-        users.history_lengths,
-        users.seen_words,
-        scratch.hashes,
-        scratch.marks,
-        scratch.places,
-        scratch.sums,
-        limits.fused_k,
-        not limits.allow_repeats,
-        limits.max_candidates,
-        splits,
-        rows,
-        scores,
-        ranks,
-        is_seen,
+    into = MergedColumns(
+        splits=np.zeros(num_users + 1, np.int64),
+        rows=np.empty(bound, np.int32),
+        scores=np.zeros((bound, len(SOURCES)), np.float32),
+        ranks=np.zeros((bound, len(SOURCES)), np.uint16),
+        is_seen=np.empty(bound, np.bool_),
     )
-    total = int(splits[-1])
+    rules = MergeRules(
+        columns=np.asarray([SOURCES.index(name) for name in limits.sources], np.int64),
+        fused_k=float(limits.fused_k),
+        seen_last=not limits.allow_repeats,
+        max_candidates=limits.max_candidates,
+    )
+    _merge_kernel(proposals, histories, scratch, rules, into)
+    total = int(into.splits[-1])
     return CandidateBatch(
-        splits=splits,
-        item_rows=rows[:total],
-        scores=scores[:total],
-        ranks=ranks[:total],
-        is_seen=is_seen[:total],
+        splits=into.splits,
+        item_rows=into.rows[:total],
+        scores=into.scores[:total],
+        ranks=into.ranks[:total],
+        is_seen=into.is_seen[:total],
     )

@@ -14,103 +14,119 @@ https://doi.org/10.1145/963770.963776), where F = T = an item's interactions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from stream.sources.best import push_best, sort_best
-from stream.sources.seen import has_seen, mark_history
+from stream.sources.proposals import SourceList
+from stream.sources.scratch import Histories, Scratch
+from stream.sources.seen import NOT_INTERESTED_BIT, has_seen, mark_history
 
 if TYPE_CHECKING:
     from state.catalogue import Catalogue
-    from stream.candidates import UserBatch
     from stream.sources.limits import RetrievalLimits
-    from stream.sources.proposals import SourceList
-    from stream.sources.scratch import Scratch
 
-# Bit of ``Action.NOT_INTERESTED`` in history actions: such an entry never votes.
-_NOT_INTERESTED_BIT = np.uint16(1 << 4)
+
+class PairColumns(NamedTuple):
+    """The catalogue's columns that one of the sources reads.
+
+    Attributes:
+        rows: int32 (N, K), neighbours; -1 empty.
+        forward: float32 (N, K), pair counts item -> neighbour.
+        backward: float32 (N, K), pair counts neighbour -> item.
+        from_sums: float32 (N,), marginal of the first of a pair.
+        to_sums: float32 (N,), marginal of the second.
+    """
+
+    rows: NDArray[np.int32]
+    forward: NDArray[np.float32]
+    backward: NDArray[np.float32]
+    from_sums: NDArray[np.float32]
+    to_sums: NDArray[np.float32]
+
+
+class VoteRules(NamedTuple):
+    """The numbers of one source; see the module's formula and ``RetrievalLimits``."""
+
+    two_ways: float
+    decay: float
+    smoothing: float
+    max_votes: int
+    min_strength: int
+    skip_seen: bool
+
+
+@njit(cache=True, nogil=True)
+def _vote(
+    source: int,
+    weight: float,
+    pairs: PairColumns,
+    rules: VoteRules,
+    scratch: Scratch,
+    touched: NDArray[np.int32],
+    num_touched: int,
+) -> int:
+    """Add one history item's votes to the sums; return how many rows are touched by now."""
+    both = rules.two_ways
+    from_norm = max(pairs.from_sums[source] + both * pairs.to_sums[source] + rules.smoothing, 1.0)
+    for slot in range(pairs.rows.shape[1]):
+        row = pairs.rows[source, slot]
+        if row < 0:
+            continue
+        count = pairs.forward[source, slot] + both * pairs.backward[source, slot]
+        if count <= 0.0 or not scratch.is_live[row]:
+            continue
+        to_norm = max(pairs.to_sums[row] + both * pairs.from_sums[row] + rules.smoothing, 1.0)
+        if scratch.sums[row] == 0.0:
+            touched[num_touched] = row
+            num_touched += 1
+        scratch.sums[row] += weight * count / np.sqrt(from_norm * to_norm)
+    return num_touched
 
 
 @njit(cache=True, nogil=True)
 def _neighbour_kernel(
-    history_rows: NDArray[np.int32],
-    history_lengths: NDArray[np.int32],
-    history_strengths: NDArray[np.uint8],
-    history_actions: NDArray[np.uint16],
-    seen_words: NDArray[np.uint64],
-    neighbour_rows: NDArray[np.int32],
-    forward: NDArray[np.float32],
-    backward: NDArray[np.float32],
-    from_sums: NDArray[np.float32],
-    to_sums: NDArray[np.float32],
-    is_live: NDArray[np.bool_],
-    hashes: NDArray[np.uint64],
-    sums: NDArray[np.float64],
-    marks: NDArray[np.uint8],
-    two_ways: float,
-    decay: float,
-    smoothing: float,
-    max_votes: int,
-    min_strength: int,
-    skip_seen: bool,
-    rows: NDArray[np.int32],
-    scores: NDArray[np.float32],
-    counts: NDArray[np.int32],
+    histories: Histories, pairs: PairColumns, rules: VoteRules, scratch: Scratch, into: SourceList
 ) -> None:
     """Fill (B, M) lists; sums in float64 in the order history (newest first), then slot."""
-    touched = np.empty(max(max_votes * neighbour_rows.shape[1], 1), np.int32)
-    for b in range(len(history_lengths)):
+    touched = np.empty(max(rules.max_votes * pairs.rows.shape[1], 1), np.int32)
+    for b in range(len(histories.lengths)):
         num_touched = 0
         votes = 0
         weight = 1.0
-        for place in range(history_lengths[b] - 1, -1, -1):
-            if votes == max_votes:
+        for place in range(histories.lengths[b] - 1, -1, -1):
+            if votes == rules.max_votes:
                 break
-            source = history_rows[b, place]
-            if (
-                source < 0
-                or history_strengths[b, place] < min_strength
-                or history_actions[b, place] & _NOT_INTERESTED_BIT
-            ):
+            source = histories.rows[b, place]
+            is_weak = histories.strengths[b, place] < rules.min_strength
+            if source < 0 or is_weak or histories.actions[b, place] & NOT_INTERESTED_BIT:
                 continue
-            from_norm = max(from_sums[source] + two_ways * to_sums[source] + smoothing, 1.0)
-            for slot in range(neighbour_rows.shape[1]):
-                row = neighbour_rows[source, slot]
-                if row < 0:
-                    continue
-                pair = forward[source, slot] + two_ways * backward[source, slot]
-                if pair <= 0.0 or not is_live[row]:
-                    continue
-                to_norm = max(to_sums[row] + two_ways * from_sums[row] + smoothing, 1.0)
-                if sums[row] == 0.0:
-                    touched[num_touched] = row
-                    num_touched += 1
-                sums[row] += weight * pair / np.sqrt(from_norm * to_norm)
+            num_touched = _vote(source, weight, pairs, rules, scratch, touched, num_touched)
             votes += 1
-            weight *= decay
-        if skip_seen:
-            mark_history(history_rows[b], history_lengths[b], marks, 1)
-        size = 0
-        for t in range(num_touched):
-            row = touched[t]
-            score = np.float32(sums[row])
-            sums[row] = 0.0
-            if size == scores.shape[1] and score < scores[b, 0]:
+            weight *= rules.decay
+        if rules.skip_seen:
+            mark_history(histories, b, scratch.marks, 1)
+        rows, scores, size = into.rows[b], into.scores[b], 0
+        for row in touched[:num_touched]:
+            score = np.float32(scratch.sums[row])
+            scratch.sums[row] = 0.0
+            # Cheap tests first: most of a long union does not reach a full list's last place.
+            if score <= 0.0 or (size == len(scores) and score < scores[0]):
                 continue
-            if score <= 0.0 or (skip_seen and has_seen(row, marks, seen_words[b], hashes)):
+            if rules.skip_seen and has_seen(histories, b, row, scratch):
                 continue
-            size = push_best(scores[b], rows[b], size, score, row, hashes)
-        sort_best(scores[b], rows[b], size, hashes)
-        counts[b] = size
-        if skip_seen:
-            mark_history(history_rows[b], history_lengths[b], marks, 0)
+            size = push_best(scores, rows, size, score, row, scratch.hashes)
+        sort_best(scores, rows, size, scratch.hashes)
+        into.counts[b] = size
+        if rules.skip_seen:
+            mark_history(histories, b, scratch.marks, 0)
 
 
 def propose_cooccurring(
-    users: UserBatch,
+    histories: Histories,
     catalogue: Catalogue,
     scratch: Scratch,
     limits: RetrievalLimits,
@@ -119,63 +135,45 @@ def propose_cooccurring(
     two_ways: bool,
 ) -> None:
     """Fill (B, M) lists with what follows (two_ways: goes with) the user's newest items."""
-    _neighbour_kernel(
-        users.history_rows,
-        users.history_lengths,
-        users.history_strengths,
-        users.history_actions,
-        users.seen_words,
-        catalogue.neighbour_rows,
-        catalogue.neighbour_out,
-        catalogue.neighbour_in,
-        catalogue.out_sums,
-        catalogue.in_sums,
-        catalogue.is_live,
-        scratch.hashes,
-        scratch.sums,
-        scratch.marks,
-        1.0 if two_ways else 0.0,
-        limits.cooccurrence_decay,
-        limits.cooccurrence_smoothing,
-        limits.cooccurrence_history,
-        limits.min_history_strength,
-        not limits.allow_repeats,
-        into.rows,
-        into.scores,
-        into.counts,
+    pairs = PairColumns(
+        rows=catalogue.neighbour_rows,
+        forward=catalogue.neighbour_out,
+        backward=catalogue.neighbour_in,
+        from_sums=catalogue.out_sums,
+        to_sums=catalogue.in_sums,
     )
+    rules = VoteRules(
+        two_ways=float(two_ways),
+        decay=float(limits.cooccurrence_decay),
+        smoothing=float(limits.cooccurrence_smoothing),
+        max_votes=limits.cooccurrence_history,
+        min_strength=limits.min_history_strength,
+        skip_seen=not limits.allow_repeats,
+    )
+    _neighbour_kernel(histories, pairs, rules, scratch, into)
 
 
 def propose_item_cf(
-    users: UserBatch,
+    histories: Histories,
     catalogue: Catalogue,
     scratch: Scratch,
     limits: RetrievalLimits,
     into: SourceList,
 ) -> None:
     """Fill (B, M) lists with items whose audience is that of the user's newest items."""
-    _neighbour_kernel(
-        users.history_rows,
-        users.history_lengths,
-        users.history_strengths,
-        users.history_actions,
-        users.seen_words,
-        catalogue.neighbour_rows,
-        catalogue.neighbour_cf,
-        catalogue.neighbour_cf,
-        catalogue.interactions,
-        catalogue.interactions,
-        catalogue.is_live,
-        scratch.hashes,
-        scratch.sums,
-        scratch.marks,
-        0.0,
-        limits.item_cf_decay,
-        0.0,
-        limits.item_cf_history,
-        limits.min_history_strength,
-        not limits.allow_repeats,
-        into.rows,
-        into.scores,
-        into.counts,
+    pairs = PairColumns(
+        rows=catalogue.neighbour_rows,
+        forward=catalogue.neighbour_cf,
+        backward=catalogue.neighbour_cf,
+        from_sums=catalogue.interactions,
+        to_sums=catalogue.interactions,
     )
+    rules = VoteRules(
+        two_ways=0.0,
+        decay=float(limits.item_cf_decay),
+        smoothing=0.0,
+        max_votes=limits.item_cf_history,
+        min_strength=limits.min_history_strength,
+        skip_seen=not limits.allow_repeats,
+    )
+    _neighbour_kernel(histories, pairs, rules, scratch, into)

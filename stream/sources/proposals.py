@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceList:
+class SourceList(NamedTuple):
     """One source's lists for B users, best first; views, filled in place by the source.
 
     Attributes:
@@ -23,8 +22,7 @@ class SourceList:
     counts: NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proposals:
+class Proposals(NamedTuple):
     """Lists of S sources for B users, best first; at most M each.
 
     Attributes:

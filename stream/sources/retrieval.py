@@ -12,9 +12,9 @@ from stream.sources.merge import merge
 from stream.sources.neighbours import propose_cooccurring, propose_item_cf
 from stream.sources.proposals import Proposals
 from stream.sources.recent import propose_recent
-from stream.sources.scratch import Scratch
+from stream.sources.scratch import Histories, Scratch
 from stream.sources.shared import SharedListCache
-from stream.sources.walk import propose_fresh, propose_trending
+from stream.sources.walk import hash_users, propose_fresh, propose_trending
 
 if TYPE_CHECKING:
     from state.catalogue import Catalogue
@@ -46,26 +46,29 @@ def retrieve(
     """
     names = limits.sources
     proposals = Proposals.empty(len(names), len(users), limits.max_per_source)
+    histories = Histories.of(users)
     scratch = Scratch.of(catalogue)
     for s, name in enumerate(names):
         into = proposals.of(s)
         if name == "cooccurrence":
-            propose_cooccurring(users, catalogue, scratch, limits, into, two_ways=False)
+            propose_cooccurring(histories, catalogue, scratch, limits, into, two_ways=False)
         elif name == "cooccurrence-two-way":
-            propose_cooccurring(users, catalogue, scratch, limits, into, two_ways=True)
+            propose_cooccurring(histories, catalogue, scratch, limits, into, two_ways=True)
         elif name == "item-cf":
-            propose_item_cf(users, catalogue, scratch, limits, into)
+            propose_item_cf(histories, catalogue, scratch, limits, into)
         elif name == "recent":
-            propose_recent(users, catalogue, into)
+            propose_recent(histories, scratch, into)
         elif name == "interest":
-            propose_interest(users, catalogue, scratch, limits, into)
+            propose_interest(users, histories, catalogue, scratch, limits, into)
     if "trending" in names or "fresh" in names:
-        _propose_shared(users, catalogue, scratch, limits, shared or SharedListCache(), proposals)
-    return merge(users, proposals, scratch, limits)
+        lists = shared or SharedListCache()
+        _propose_shared(users, histories, catalogue, scratch, limits, lists, proposals)
+    return merge(histories, proposals, scratch, limits)
 
 
 def _propose_shared(
     users: UserBatch,
+    histories: Histories,
     catalogue: Catalogue,
     scratch: Scratch,
     limits: RetrievalLimits,
@@ -74,12 +77,25 @@ def _propose_shared(
 ) -> None:
     """Fill trending and fresh; users of one moment (all, in a worker) are filled in one call."""
     buckets = users.now_ms // limits.shared_bucket_ms
+    user_hashes = hash_users(users.user_ids)
+    skip_seen = not limits.allow_repeats
     for bucket in np.unique(buckets):
         lists = shared.read(int(bucket), catalogue, scratch.hashes, limits)
         indices = np.flatnonzero(buckets == bucket)
         for s, name in enumerate(limits.sources):
             into = proposals.of(s)
             if name == "trending":
-                propose_trending(users, indices, lists, catalogue, scratch, limits, into)
+                propose_trending(indices, lists, histories, scratch, skip_seen, into)
             elif name == "fresh":
-                propose_fresh(users, indices, lists, catalogue, scratch, limits, into)
+                propose_fresh(
+                    indices,
+                    lists,
+                    user_hashes,
+                    users.now_ms,
+                    catalogue.created_at_ms,
+                    histories,
+                    scratch,
+                    float(limits.fresh_jitter),
+                    skip_seen,
+                    into,
+                )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from stream.sources.limits import RetrievalLimits
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SharedLists:
+class SharedLists(NamedTuple):
     """What all users may be shown at one moment, best first.
 
     Attributes:
@@ -102,6 +101,24 @@ def make_shared_lists(
     )
 
 
+class PopularityColumns(NamedTuple):
+    """Popularity for kernels. P = number of half-lives.
+
+    Attributes:
+        live_rows: int32 (n,), rows to rank.
+        values: float32 (N, P), decayed to ``times_ms``.
+        times_ms: int64 (N,).
+        half_lives_ms: float64 (P,).
+        hashes: uint64 (N,), hash of each row's id.
+    """
+
+    live_rows: NDArray[np.int32]
+    values: NDArray[np.float32]
+    times_ms: NDArray[np.int64]
+    half_lives_ms: NDArray[np.float64]
+    hashes: NDArray[np.uint64]
+
+
 def _trending(
     now_ms: int,
     live_rows: NDArray[np.int32],
@@ -118,79 +135,65 @@ def _trending(
             f"{half_lives_ms.astype(np.int64).tolist()} ms; got {weights.tolist()}, {chosen}."
         )
         raise ConfigurationError(message)
+    columns = PopularityColumns(
+        live_rows=live_rows,
+        values=catalogue.popularity,
+        times_ms=catalogue.popularity_time_ms,
+        half_lives_ms=half_lives_ms,
+        hashes=hashes,
+    )
     size = min(limits.trending_depth, len(live_rows))
     rows = np.empty(size, np.int32)
     scores = np.empty(size, np.float64)
-    arguments = (live_rows, catalogue.popularity, catalogue.popularity_time_ms, now_ms)
     if chosen:
         column = int(np.flatnonzero(half_lives_ms == chosen)[0])
-        size = _most_popular(*arguments, column, half_lives_ms, hashes, rows, scores)
+        size = _most_popular(columns, column, now_ms, rows, scores)
         # A list carries decayed popularity itself; what underflows keeps its place in the order.
         values = np.maximum(np.exp2(scores[:size]), np.finfo(np.float32).tiny)
         return rows[:size], values.astype(np.float32)
     sums = np.zeros(len(catalogue.is_live), np.float64)
-    size = _fuse_half_lives(
-        *arguments, half_lives_ms, weights, limits.trending_k, hashes, sums, rows, scores
-    )
+    size = _fuse_half_lives(columns, weights, limits.trending_k, now_ms, sums, rows, scores)
     return rows[:size], scores[:size].astype(np.float32)
 
 
 @njit(cache=True, nogil=True)
 def _most_popular(
-    live_rows: NDArray[np.int32],
-    popularity: NDArray[np.float32],
-    popularity_time_ms: NDArray[np.int64],
-    now_ms: int,
+    columns: PopularityColumns,
     column: int,
-    half_lives_ms: NDArray[np.float64],
-    hashes: NDArray[np.uint64],
+    now_ms: int,
     rows: NDArray[np.int32],
     keys: NDArray[np.float64],
 ) -> int:
     """Fill the most popular rows at one half-life with their log2 of decayed popularity."""
+    half_life_ms = columns.half_lives_ms[column]
     size = 0
-    for i in range(len(live_rows)):
-        row = live_rows[i]
-        value = popularity[row, column]
+    for row in columns.live_rows:
+        value = columns.values[row, column]
         if value > 0.0:
-            elapsed = float(now_ms - popularity_time_ms[row])
-            key = np.log2(float(value)) - elapsed / half_lives_ms[column]
-            size = push_best(keys, rows, size, key, row, hashes)
-    sort_best(keys, rows, size, hashes)
+            elapsed = float(now_ms - columns.times_ms[row])
+            key = np.log2(float(value)) - elapsed / half_life_ms
+            size = push_best(keys, rows, size, key, row, columns.hashes)
+    sort_best(keys, rows, size, columns.hashes)
     return size
 
 
 @njit(cache=True, nogil=True)
 def _fuse_half_lives(
-    live_rows: NDArray[np.int32],
-    popularity: NDArray[np.float32],
-    popularity_time_ms: NDArray[np.int64],
-    now_ms: int,
-    half_lives_ms: NDArray[np.float64],
+    columns: PopularityColumns,
     weights: NDArray[np.float64],
     k: float,
-    hashes: NDArray[np.uint64],
+    now_ms: int,
     sums: NDArray[np.float64],
     rows: NDArray[np.int32],
     scores: NDArray[np.float64],
 ) -> int:
-    """Fill the best rows of the fusion over all half-lives; sums comes zeroed."""
-    touched = np.empty(len(rows) * len(half_lives_ms), np.int32)
+    """Fill the best rows of the fusion over all half-lives; sums float64 (N,) comes zeroed."""
+    touched = np.empty(len(rows) * len(weights), np.int32)
     num_touched = 0
-    for column in range(len(half_lives_ms)):
+    for column in range(len(weights)):
         if weights[column] <= 0.0:
             continue
-        size = _most_popular(
-            live_rows,
-            popularity,
-            popularity_time_ms,
-            now_ms,
-            column,
-            half_lives_ms,
-            hashes,
-            rows,
-            scores,
-        )
+        size = _most_popular(columns, column, now_ms, rows, scores)
         for place in range(size):
             row = rows[place]
             if sums[row] == 0.0:
@@ -198,9 +201,9 @@ def _fuse_half_lives(
                 num_touched += 1
             sums[row] += weights[column] / (k + 1.0 + place)
     size = 0
-    for t in range(num_touched):
-        size = push_best(scores, rows, size, sums[touched[t]], touched[t], hashes)
-    sort_best(scores, rows, size, hashes)
+    for row in touched[:num_touched]:
+        size = push_best(scores, rows, size, sums[row], row, columns.hashes)
+    sort_best(scores, rows, size, columns.hashes)
     return size
 
 
@@ -215,8 +218,7 @@ def _newest(
     """Fill the newest rows created at or before now, newest first."""
     keys = np.empty(len(pool), np.float64)
     size = 0
-    for i in range(len(live_rows)):
-        row = live_rows[i]
+    for row in live_rows:
         if created_at_ms[row] <= now_ms:
             size = push_best(keys, pool, size, float(created_at_ms[row]), row, hashes)
     sort_best(keys, pool, size, hashes)
