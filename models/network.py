@@ -46,6 +46,9 @@ HEADS = ("completion", "like", "comment", "share", "not_interested")
 DEFAULT_HEAD_WEIGHTS = (1.0, 2.0, 3.0, 3.0, -4.0)
 # An untrained network thinks: one of about fifty candidates is next, likes are one of eight.
 _INITIAL_BIASES = (-4.0, 0.0, -2.0, -4.0, -4.0, -4.0)
+# Context columns that the network computes: two cosines with the interest vectors, the best match
+# within the history, and the match with what was attended.
+_NUM_MATCHES = 4
 # Weight of each source's reciprocal-rank column at the start.
 _FUSION_PRIOR = 1.5
 
@@ -125,9 +128,8 @@ class TileTensors:
 
 def _linear(num_inputs: int, num_outputs: int, *, bias: bool = True) -> nn.Linear:
     """Make a layer without drawing from torch's global generator; ``_initialise`` fills it."""
-    layer = nn.utils.skip_init(nn.Linear, num_inputs, num_outputs, bias=bias)
-    assert isinstance(layer, nn.Linear)
-    return layer
+    layer = nn.Linear(num_inputs, num_outputs, bias=bias, device="meta")
+    return layer.to_empty(device="cpu")
 
 
 class RankingNetwork(nn.Module):
@@ -143,18 +145,25 @@ class RankingNetwork(nn.Module):
         super().__init__()
         self.config = config
         width, outputs = config.attention_dim, 1 + len(HEADS)
-        num_inputs = config.num_features + 2 + 3 * width
+        num_context = config.num_features + _NUM_MATCHES
+        num_inputs = num_context + 3 * width
         self.history = _linear(config.dim + NUM_HISTORY_FEATURES, 2 * width + 1)
         self.candidate = _linear(config.dim, 2 * width)
         self.hidden = _linear(num_inputs, config.hidden_dim)
         self.user = _linear(config.num_user_features, config.hidden_dim, bias=False)
         self.second = _linear(config.hidden_dim, config.second_dim)
         self.output = _linear(config.second_dim, outputs)
-        self.wide = _linear(config.num_features + 2, outputs, bias=False)
+        self.wide = _linear(num_context, outputs, bias=False)
         self._initialise(np.random.default_rng(seed))
 
     def _initialise(self, random: np.random.Generator) -> None:
-        """Draw He-scaled weights; start the wide path as reciprocal-rank fusion."""
+        """Draw He-scaled weights; similarity and fusion are there from the start.
+
+        Keys and queries start as one projection of the embedding, values and candidates as
+        another: attention begins as a cosine, and its product with the candidate as a match. The
+        wide path starts as reciprocal-rank fusion.
+        """
+        config = self.config
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 values = np.zeros(parameter.shape, np.float32)
@@ -162,9 +171,14 @@ class RankingNetwork(nn.Module):
                     scale = 0.01 if name.startswith("output") else math.sqrt(2 / values.shape[1])
                     values[:] = random.standard_normal(values.shape) * scale
                 parameter.copy_(torch.from_numpy(values))
+            # Embeddings have unit norm: a scale of 1 gives components of about 1.
+            shared = random.standard_normal((2 * config.attention_dim, config.dim))
+            projection = torch.from_numpy(shared.astype(np.float32))
+            self.candidate.weight.copy_(projection)
+            self.history.weight[:-1, : config.dim] = projection
             self.output.bias.copy_(torch.tensor(_INITIAL_BIASES))
             names = feature_names(
-                num_sources=self.config.num_sources, num_half_lives=self.config.num_half_lives
+                num_sources=config.num_sources, num_half_lives=config.num_half_lives
             )
             for column, name in enumerate(names):
                 if name.endswith("_fusion"):
@@ -195,13 +209,19 @@ class RankingNetwork(nn.Module):
         attended = torch.bmm(similarities.softmax(dim=-1), values[tiles.users])  # (T, W, A)
         # 4. MLP and wide path.
         cosines = torch.bmm(tiles.embeddings, users.vectors[tiles.users])  # (T, W, 2)
-        context = torch.cat((tiles.features, cosines), dim=-1)
-        inputs = torch.cat((context, candidates, attended, candidates * attended), dim=-1)
+        best = similarities.amax(dim=-1, keepdim=True)
+        products = candidates * attended
+        match = products.mean(dim=-1, keepdim=True)
+        parts = (tiles.features, cosines, best, match, candidates, attended, products)
+        inputs = torch.cat(parts, dim=-1)
+        # One copy is enough: the wide path reads the first columns of the same memory.
+        context = inputs.flatten(0, 1)[:, : self.wide.in_features]
         hidden = self.hidden(inputs) + self.user(users.features)[tiles.users][:, None, :]
         hidden = self.second(hidden.relu_()).relu_()
         # 5. Outputs.
-        logits: Tensor = self.output(hidden) + self.wide(context)
-        return logits
+        logits: Tensor = self.output(hidden)
+        wide: Tensor = self.wide(context)
+        return logits + wide.reshape(logits.shape)
 
 
 def head_probabilities(logits: Tensor) -> Tensor:

@@ -84,7 +84,7 @@ def random_inputs(
     splits = np.concatenate(([0], np.cumsum(num_candidates))).astype(np.int64)
     count = int(splits[-1])
     users = np.repeat(np.arange(num_users), num_candidates).astype(np.int32)
-    places = random.integers(-3 * max_history, max_history, count)
+    places = random.integers(-3 * max_history - 1, max(max_history, 1), count)
     is_own = places >= 0
     own_ages_ms = random.integers(0, 7 * _DAY_MS, count)
     transitions = random.random((count, 3)) * (random.random((count, 3)) < 0.2)
