@@ -32,7 +32,7 @@ from state.id_kernels import (
     free_rows,
     intern_spans,
 )
-from state.table import Arrays, grown_capacity
+from state.table import Arrays, grown_capacity, writable
 
 MAX_ID_BYTES = 255
 _MIN_ARENA_BYTES = 1 << 10
@@ -159,6 +159,7 @@ class IdIndex:
             msg = f"expected ids of 0..{MAX_ID_BYTES} bytes, got {part.min()}..{part.max()}"
             raise ValueError(msg)
         self.reserve(stop - begin, int(part.sum(dtype=np.int64)))
+        buffer = writable(buffer, np.uint8)
         return int(intern_spans(self.columns, buffer, starts, lengths, rows_out, begin, stop))
 
     def find(
@@ -169,6 +170,7 @@ class IdIndex:
     ) -> NDArray[np.int32]:
         """Return the row of each span, -1 where unknown: int32 (E,)."""
         rows = np.empty(len(starts), np.int32)
+        buffer = writable(buffer, np.uint8)
         find_spans(self.columns, buffer, starts, lengths, rows)
         return rows
 

@@ -188,6 +188,9 @@ def free_rows(ids: IdColumns, rows: NDArray[np.int32]) -> None:
     counts = ids.counts
     for i in range(len(rows)):
         row = rows[i]
+        # Wiped, not only forgotten: the id of an erased user must be found nowhere.
+        for i in range(ids.lengths[row]):
+            ids.arena[ids.starts[row] + i] = 0
         counts[GARBAGE] += ids.lengths[row]
         ids.starts[row] = 0
         ids.lengths[row] = -1

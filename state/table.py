@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, cast
 
+import numpy as np
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
+# A NamedTuple of arrays whose first axis is the row.
+Columns = TypeVar("Columns", bound=tuple[NDArray[Any], ...])
 
 
 class Table(Protocol):
@@ -55,3 +58,53 @@ def without_prefix(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
     """Return what :func:`with_prefix` put under ``prefix``, by its own names."""
     start = len(prefix) + 1
     return {name[start:]: array for name, array in arrays.items() if name.startswith(f"{prefix}.")}
+
+
+def writable(array: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    """Return the array contiguous, of this dtype and writable; a copy only where it is not.
+
+    numba compiles read-only arrays (over ``bytes``) as a type of their own: one copy of a buffer
+    costs less than a second set of kernels.
+    """
+    return np.require(array, dtype, ["C", "W"])
+
+
+def grow_columns(columns: Columns, capacity: int) -> Columns:
+    """Return columns of at least ``capacity`` rows, new rows zero; the same ones where they fit.
+
+    New arrays are zero pages of the system until they are written, so that resident memory
+    follows the rows in use, not the capacity.
+    """
+    if capacity <= len(columns[0]):
+        return columns
+    grown = [np.zeros((capacity, *column.shape[1:]), column.dtype) for column in columns]
+    for new, old in zip(grown, columns, strict=True):
+        new[: len(old)] = old
+    return type(columns)(*grown)
+
+
+def column_arrays(columns: Columns, num_rows: int) -> Arrays:
+    """Return the first rows of every column by name (views)."""
+    names = cast(Any, columns)._fields
+    return {name: column[:num_rows] for name, column in zip(names, columns, strict=True)}
+
+
+def restore_columns(columns: Columns, arrays: Mapping[str, NDArray[Any]], capacity: int) -> Columns:
+    """Return columns of ``capacity`` rows that hold copies of ``arrays``, the rest zero.
+
+    Raises:
+        ValueError: An array's width or kind is not the column's: other settings made it.
+    """
+    restored = []
+    for name, column in zip(cast(Any, columns)._fields, columns, strict=True):
+        array = arrays[name]
+        if array.shape[1:] != column.shape[1:] or array.dtype != column.dtype:
+            msg = (
+                f"expected {name} of {column.dtype} {column.shape[1:]} per row, got {array.dtype}"
+                f" {array.shape[1:]}; was the snapshot made with other settings?"
+            )
+            raise ValueError(msg)
+        new = np.zeros((max(capacity, len(array)), *column.shape[1:]), column.dtype)
+        new[: len(array)] = array
+        restored.append(new)
+    return type(columns)(*restored)

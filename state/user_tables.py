@@ -1,0 +1,207 @@
+"""UserTables: all tables of one user partition as one, with its evictions and its snapshot.
+
+Rows of users and of items are local. Whoever has no row has nothing here: an evicted or erased
+user leaves no history, filter, vector or fingerprint behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from state.admission import COUNTER_NAMES, EVICTED_ITEMS, EVICTED_USERS
+from state.affinities import AffinityColumns, clear_affinities, make_affinities
+from state.event_ids import EventIdColumns, EventIds, erase_event_ids
+from state.history import HistoryColumns, clear_history, drop_items, make_history
+from state.id_index import IdIndex
+from state.interests import InterestColumns, clear_interests, make_interests
+from state.row_facts import (
+    UserFacts,
+    clear_user_facts,
+    make_item_facts,
+    make_user_facts,
+)
+from state.seen import SeenColumns, clear_seen, make_seen
+from state.table import (
+    Arrays,
+    column_arrays,
+    grow_columns,
+    restore_columns,
+    with_prefix,
+    without_prefix,
+)
+from state.user_limits import UserLimits
+
+
+@njit(cache=True, nogil=True)
+def _clear_users(
+    user_rows: NDArray[np.int32],
+    facts: UserFacts,
+    history: HistoryColumns,
+    seen: SeenColumns,
+    interests: InterestColumns,
+    affinities: AffinityColumns,
+    event_ids: EventIdColumns,
+) -> None:
+    for i in range(len(user_rows)):
+        user_row = np.int64(user_rows[i])
+        erase_event_ids(event_ids, facts.newest_event_ids[user_row])
+        clear_user_facts(facts, user_row)
+        clear_history(history, user_row)
+        clear_seen(seen, user_row)
+        clear_interests(interests, user_row)
+        clear_affinities(affinities, user_row)
+
+
+class UserTables:
+    """The tables of one partition's users and of the items they met."""
+
+    def __init__(self, *, limits: UserLimits, dim: int) -> None:
+        """Make empty tables; ``dim`` is the width of embeddings, 0 without a catalogue."""
+        self._limits = limits
+        seed = limits.hash_seed
+        self.users = IdIndex(max_ids=limits.max_users, seed=seed)
+        self.items = IdIndex(max_ids=limits.max_items, seed=seed)
+        self.event_ids = EventIds(max_event_ids=limits.max_event_ids)
+        capacity = self.users.capacity
+        self.user_facts = make_user_facts(capacity)
+        self.item_facts = make_item_facts(self.items.capacity)
+        self.history = make_history(max_history=limits.max_history, capacity=capacity)
+        self.seen = make_seen(seen_bits=limits.seen_bits, capacity=capacity)
+        self.interests = make_interests(dim=dim, capacity=capacity)
+        self.affinities = make_affinities(max_affinities=limits.max_affinities, capacity=capacity)
+        self.counters = np.zeros(len(COUNTER_NAMES), np.int64)
+        self.stream_time_ms = np.zeros(1, np.int64)
+
+    def reserve(self, *, num_events: int, num_user_bytes: int, num_item_bytes: int) -> None:
+        """Make room for what a batch of so many events can bring, short of the bounds."""
+        self.users.reserve(num_events, num_user_bytes)
+        self.items.reserve(num_events, num_item_bytes)
+        self.event_ids.reserve(num_events)
+        self._follow_indexes()
+
+    def release(self) -> None:
+        """Free the rows that were evicted or erased since the last call."""
+        self.users.release()
+        self.items.release()
+
+    def evict_users(self) -> None:
+        """Drop the 1/16 of users that were touched longest ago (at least one)."""
+        rows = _oldest(self.users, self.user_facts.touched_offsets)
+        self._clear(rows)
+        self.counters[EVICTED_USERS] += len(rows)
+
+    def evict_items(self) -> None:
+        """Drop the 1/16 of items that were touched longest ago (at least one), everywhere."""
+        rows = _oldest(self.items, self.item_facts.touched_offsets)
+        is_gone = np.zeros(self.items.num_rows, np.bool_)
+        is_gone[rows] = True
+        drop_items(self.history, self.users.num_rows, is_gone)
+        self.items.retire(rows)
+        self.counters[EVICTED_ITEMS] += len(rows)
+
+    def erase_user(self, user_id: bytes) -> None:
+        """Forget a user wholly; a user without a row is nothing to forget."""
+        row = self.users.row_of(user_id)
+        if row >= 0:
+            self._clear(np.array([row], np.int32))
+
+    def arrays(self) -> Arrays:
+        """Return every table under its own prefix (views, but for small ones)."""
+        self.release()
+        num_users, num_items = self.users.num_rows, self.items.num_rows
+        item_facts = column_arrays(self.item_facts, num_items)
+        del item_facts["catalogue_rows"]
+        return {
+            **with_prefix("users", self.users.arrays()),
+            **with_prefix("items", self.items.arrays()),
+            **with_prefix("event_ids", self.event_ids.arrays()),
+            **with_prefix("user_facts", column_arrays(self.user_facts, num_users)),
+            **with_prefix("item_facts", item_facts),
+            **with_prefix("history", column_arrays(self.history, num_users)),
+            **with_prefix("seen", column_arrays(self.seen, num_users)),
+            **with_prefix("interests", column_arrays(self.interests, num_users)),
+            **with_prefix("affinities", column_arrays(self.affinities, num_users)),
+            "counters": self.counters,
+            "stream_time_ms": self.stream_time_ms,
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Replace every table by copies; derived columns of other widths start from zero.
+
+        Raises:
+            ValueError: The arrays were made with other settings (widths, smaller bounds).
+        """
+        self.users.restore(without_prefix("users", arrays))
+        self.items.restore(without_prefix("items", arrays))
+        self.event_ids.restore(without_prefix("event_ids", arrays))
+        capacity = self.users.capacity
+        self.user_facts = restore_columns(
+            self.user_facts, without_prefix("user_facts", arrays), capacity
+        )
+        item_facts = without_prefix("item_facts", arrays)
+        item_facts["catalogue_rows"] = np.full(self.items.num_rows, -1, np.int32)
+        self.item_facts = restore_columns(self.item_facts, item_facts, self.items.capacity)
+        self.history = restore_columns(self.history, without_prefix("history", arrays), capacity)
+        self.seen = restore_columns(self.seen, without_prefix("seen", arrays), capacity)
+        self._restore_derived(arrays, capacity)
+        self.counters[:] = arrays["counters"]
+        self.stream_time_ms[:] = arrays["stream_time_ms"]
+
+    def _restore_derived(self, arrays: Mapping[str, NDArray[Any]], capacity: int) -> None:
+        dim = self.interests.session_vectors.shape[1]
+        interests = without_prefix("interests", arrays)
+        self.interests = make_interests(dim=dim, capacity=capacity)
+        if interests["session_vectors"].shape[1] == dim:
+            self.interests = restore_columns(self.interests, interests, capacity)
+        max_affinities = self._limits.max_affinities
+        affinities = without_prefix("affinities", arrays)
+        self.affinities = make_affinities(max_affinities=max_affinities, capacity=capacity)
+        if affinities["keys"].shape[1] == max_affinities:
+            self.affinities = restore_columns(self.affinities, affinities, capacity)
+
+    def sizes(self) -> dict[str, tuple[int, int]]:
+        """Return users, items and event ids against their bounds."""
+        return {
+            "users": (self.users.num_ids, self._limits.max_users),
+            "items": (self.items.num_ids, self._limits.max_items),
+            **self.event_ids.sizes(),
+        }
+
+    def _clear(self, user_rows: NDArray[np.int32]) -> None:
+        _clear_users(
+            user_rows,
+            self.user_facts,
+            self.history,
+            self.seen,
+            self.interests,
+            self.affinities,
+            self.event_ids.columns,
+        )
+        self.users.retire(user_rows)
+
+    def _follow_indexes(self) -> None:
+        capacity = self.users.capacity
+        self.user_facts = grow_columns(self.user_facts, capacity)
+        self.history = grow_columns(self.history, capacity)
+        self.seen = grow_columns(self.seen, capacity)
+        self.interests = grow_columns(self.interests, capacity)
+        self.affinities = grow_columns(self.affinities, capacity)
+        self.item_facts = grow_columns(self.item_facts, self.items.capacity)
+
+
+def _oldest(index: IdIndex, touched_offsets: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Return the live rows touched longest ago, oldest first.
+
+    One event touches one user and one item, so offsets differ and the choice depends on no row.
+    """
+    rows = index.live_rows()
+    count = max(1, index.max_ids // 16)
+    touched = touched_offsets[rows]
+    oldest = np.argpartition(touched, count - 1)[:count] if count < len(rows) else slice(None)
+    chosen = rows[oldest]
+    return chosen[np.argsort(touched_offsets[chosen])]
