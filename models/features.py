@@ -179,53 +179,53 @@ def _fill_item(
     return stop + NUM_TRANSITIONS
 
 
-def user_features(inputs: RankingInputs, begin: int, end: int) -> NDArray[np.float32]:
-    """Return what is the same for all candidates of users ``[begin, end)``.
+def user_features(inputs: RankingInputs, users: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return what is the same for all candidates of the users, indices int64 (n,).
 
     Activity, time since the newest entry, length of both interest vectors, and how sure each
     source is (logarithm of its best score).
 
     Returns:
-        float32 (end - begin, 6 + S).
+        float32 (n, 6 + S).
     """
-    lengths = inputs.history_lengths[begin:end].astype(np.int64)
+    lengths = inputs.history_lengths[users].astype(np.int64)
     num_sources = inputs.source_maxima.shape[1]
-    features = np.zeros((end - begin, _NUM_USER_FEATURES + num_sources), np.float32)
-    features[:, 0] = _log1p(inputs.num_events[begin:end].astype(np.float32)) * np.float32(0.125)
+    features = np.zeros((len(users), _NUM_USER_FEATURES + num_sources), np.float32)
+    features[:, 0] = _log1p(inputs.num_events[users].astype(np.float32)) * np.float32(0.125)
     features[:, 1] = _log1p(lengths.astype(np.float32)) * np.float32(0.25)
     if inputs.history_ages_ms.shape[1] > 0:
         newest = np.maximum(lengths - 1, 0)[:, None]
-        ages_ms = np.take_along_axis(inputs.history_ages_ms[begin:end], newest, axis=1)[:, 0]
+        ages_ms = np.take_along_axis(inputs.history_ages_ms[users], newest, axis=1)[:, 0]
         ages_s = _seconds(ages_ms)
         has_history = lengths > 0
         features[:, 2] = has_history * _log1p(ages_s) / _LOG_MONTH
         features[:, 3] = has_history * np.exp(ages_s * np.float32(-1.0 / 1_800.0))
-    features[:, 4] = _log1p(np.linalg.norm(inputs.session_vectors[begin:end], axis=1))
-    features[:, 5] = _log1p(np.linalg.norm(inputs.long_vectors[begin:end], axis=1))
+    features[:, 4] = _log1p(np.linalg.norm(inputs.session_vectors[users], axis=1))
+    features[:, 5] = _log1p(np.linalg.norm(inputs.long_vectors[users], axis=1))
     features[:, 4:6] *= np.float32(0.25)
-    maxima = np.maximum(inputs.source_maxima[begin:end], _TRANSITION_FLOOR)
+    maxima = np.maximum(inputs.source_maxima[users], _TRANSITION_FLOOR)
     features[:, 6:] = np.log(maxima) / -np.log(_TRANSITION_FLOOR) + np.float32(1.0)
     return features
 
 
-def history_features(inputs: RankingInputs, begin: int, end: int) -> NDArray[np.float32]:
-    """Return what is known of each history entry apart from its embedding.
+def history_features(inputs: RankingInputs, users: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return what is known of each history entry of the users apart from its embedding.
 
     Action bits, strength, completion, logarithm of the age, reciprocal place (newest 1), decays.
 
     Returns:
-        float32 (end - begin, L, 13); entries beyond the length hold numbers to be masked.
+        float32 (n, L, 13); entries beyond the length hold numbers to be masked.
     """
-    actions = inputs.history_actions[begin:end]
+    actions = inputs.history_actions[users]
     features = np.zeros((*actions.shape, NUM_HISTORY_FEATURES), np.float32)
     for bit in range(len(_ACTIONS)):
         features[:, :, bit] = (actions >> np.uint16(bit)) & np.uint16(1)
     stop = len(_ACTIONS)
-    ages_s = _seconds(inputs.history_ages_ms[begin:end])
-    features[:, :, stop] = inputs.history_strengths[begin:end] * np.float32(1.0 / 3.0)
-    features[:, :, stop + 1] = inputs.history_completions[begin:end] * np.float32(1.0 / 255.0)
+    ages_s = _seconds(inputs.history_ages_ms[users])
+    features[:, :, stop] = inputs.history_strengths[users] * np.float32(1.0 / 3.0)
+    features[:, :, stop + 1] = inputs.history_completions[users] * np.float32(1.0 / 255.0)
     features[:, :, stop + 2] = _log1p(ages_s) / _LOG_MONTH
-    lengths = inputs.history_lengths[begin:end].astype(np.int64)
+    lengths = inputs.history_lengths[users].astype(np.int64)
     places = lengths[:, None] - 1 - np.arange(actions.shape[1])  # (B, L), 0 newest
     features[:, :, stop + 3] = np.float32(1.0) / (np.maximum(places, 0) + np.float32(1.0))
     for index, decay_s in enumerate(_HISTORY_DECAYS_S):

@@ -98,7 +98,7 @@ class LoadedNetwork:
     def _score_batch(self, inputs: RankingInputs, batch: MicroBatch) -> NDArray[np.float32]:
         """Return float32 (n, 5) of one micro-batch."""
         num_tiles = bucket(len(batch.tile_users), self._max_tiles)
-        num_users = bucket(batch.user_end - batch.user_begin, self._max_tiles)
+        num_users = bucket(len(batch.users), self._max_tiles)
         users = user_tensors(inputs, batch, num_users=num_users, device=self._device)
         tiles = tile_tensors(inputs, batch, num_tiles=num_tiles, device=self._device)
         heads = head_probabilities(self._network(users, tiles))

@@ -30,19 +30,17 @@ TILE_WIDTH = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MicroBatch:
-    """Tiles ``[0, num_tiles)`` of users ``[user_begin, user_end)``, before padding.
+    """Tiles ``[0, num_tiles)`` of one stretch of candidates, before padding.
 
     Attributes:
-        user_begin: First user, in the inputs.
-        user_end: After the last user.
+        users: int64 (U,), the users with candidates in it, ascending; U <= num_tiles.
         begin: First candidate.
         end: After the last candidate.
-        tile_users: int64 (num_tiles,), relative to user_begin.
+        tile_users: int64 (num_tiles,), index into ``users``.
         positions: int64 (end - begin,), each candidate's place in the flattened tiles.
     """
 
-    user_begin: int
-    user_end: int
+    users: NDArray[np.int64]
     begin: int
     end: int
     tile_users: NDArray[np.int64]
@@ -86,19 +84,19 @@ def micro_batches(splits: NDArray[np.int64], *, max_tiles: int) -> Iterator[Micr
         np.arange(len(tile_users)) - first_tiles[tile_users]
     )
     for first in range(0, len(tile_users), max_tiles):
-        users = tile_users[first : first + max_tiles]
+        owners = tile_users[first : first + max_tiles]
+        users, places_of_owners = np.unique(owners, return_inverse=True)
         begins = starts[first : first + max_tiles]
         begin = int(begins[0])
-        end = min(int(begins[-1]) + TILE_WIDTH, int(splits[users[-1] + 1]))
+        end = min(int(begins[-1]) + TILE_WIDTH, int(splits[owners[-1] + 1]))
         sizes = np.diff(np.append(begins, end))
         candidates = np.arange(end - begin)
-        places = np.repeat(np.arange(len(users)) * TILE_WIDTH - (begins - begin), sizes)
+        places = np.repeat(np.arange(len(owners)) * TILE_WIDTH - (begins - begin), sizes)
         yield MicroBatch(
-            user_begin=int(users[0]),
-            user_end=int(users[-1]) + 1,
+            users=users,
             begin=begin,
             end=end,
-            tile_users=users - users[0],
+            tile_users=places_of_owners.astype(np.int64),
             positions=places + candidates,
         )
 
@@ -107,20 +105,20 @@ def user_tensors(
     inputs: RankingInputs, batch: MicroBatch, *, num_users: int, device: torch.device
 ) -> UserTensors:
     """Encode the users of a micro-batch, padded with empty users to num_users."""
-    begin, end = batch.user_begin, batch.user_end
-    count, length, dim = inputs.history_embeddings[begin:end].shape
-    entries = history_features(inputs, begin, end)
+    rows = batch.users
+    length, dim = inputs.history_embeddings.shape[1:]
+    entries = history_features(inputs, rows)
     history = np.zeros((num_users, length, dim + entries.shape[2]), np.float32)
-    history[:count, :, :dim] = inputs.history_embeddings[begin:end]
-    history[:count, :, dim:] = entries
+    history[: len(rows), :, :dim] = inputs.history_embeddings[rows]
+    history[: len(rows), :, dim:] = entries
     is_present = np.zeros((num_users, length), np.bool_)
-    is_present[:count] = inputs.history_present[begin:end]
+    is_present[: len(rows)] = inputs.history_present[rows]
     vectors = np.zeros((num_users, dim, 2), np.float32)
-    vectors[:count, :, 0] = _unit(inputs.session_vectors[begin:end])
-    vectors[:count, :, 1] = _unit(inputs.long_vectors[begin:end])
-    columns = user_features(inputs, begin, end)
+    vectors[: len(rows), :, 0] = _unit(inputs.session_vectors[rows])
+    vectors[: len(rows), :, 1] = _unit(inputs.long_vectors[rows])
+    columns = user_features(inputs, rows)
     features = np.zeros((num_users, columns.shape[1]), np.float32)
-    features[:count] = columns
+    features[: len(rows)] = columns
     return UserTensors(
         history=torch.from_numpy(history).to(device),
         is_present=torch.from_numpy(is_present).to(device),

@@ -273,8 +273,7 @@ class Trainer:
         """Return the losses and the value of every candidate, float32 (C,)."""
         inputs = lesson.inputs
         (batch,) = micro_batches(inputs.splits, max_tiles=len(inputs) + 1)
-        # Users without candidates have no target and were left out: user_begin is 0.
-        users = user_tensors(inputs, batch, num_users=len(lesson), device=self._device)
+        users = user_tensors(inputs, batch, num_users=len(batch.users), device=self._device)
         num_tiles = len(batch.tile_users)
         tiles = tile_tensors(inputs, batch, num_tiles=num_tiles, device=self._device)
         places = torch.from_numpy(batch.positions).to(self._device)

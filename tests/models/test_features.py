@@ -31,9 +31,9 @@ def test_features_have_the_named_columns_and_a_bounded_range(counts: list[int], 
     inputs = random_inputs(num_candidates=tuple(counts), dim=4, max_history=5, seed=seed)
     features = candidate_features(inputs, 0, len(inputs))
     assert features.shape == (len(inputs), len(NAMES))
-    users = user_features(inputs, 0, len(counts))
+    users = user_features(inputs, np.arange(len(counts)))
     assert users.shape == (len(counts), num_user_features(num_sources=7))
-    history = history_features(inputs, 0, len(counts))
+    history = history_features(inputs, np.arange(len(counts)))
     assert history.shape == (len(counts), 5, NUM_HISTORY_FEATURES)
     for values in (features, users, history):
         assert values.dtype == np.float32
@@ -45,7 +45,9 @@ def test_a_slice_is_the_same_as_the_whole() -> None:
     inputs = random_inputs(num_candidates=(20, 30), dim=4)
     whole = candidate_features(inputs, 0, 50)
     np.testing.assert_array_equal(candidate_features(inputs, 13, 37), whole[13:37])
-    np.testing.assert_array_equal(user_features(inputs, 1, 2), user_features(inputs, 0, 2)[1:])
+    np.testing.assert_array_equal(
+        user_features(inputs, np.array([1])), user_features(inputs, np.arange(2))[1:]
+    )
 
 
 def test_source_columns_by_hand() -> None:
@@ -103,5 +105,5 @@ def test_names_are_distinct() -> None:
 
 def test_no_history_width_is_allowed() -> None:
     inputs = random_inputs(num_candidates=(2,), dim=4, max_history=0)
-    assert user_features(inputs, 0, 1).shape == (1, 13)
-    assert history_features(inputs, 0, 1).shape == (1, 0, NUM_HISTORY_FEATURES)
+    assert user_features(inputs, np.arange(1)).shape == (1, 13)
+    assert history_features(inputs, np.arange(1)).shape == (1, 0, NUM_HISTORY_FEATURES)

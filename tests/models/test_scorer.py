@@ -59,7 +59,7 @@ def permuted_users(inputs: RankingInputs, order: list[int]) -> tuple[RankingInpu
     return RankingInputs(**columns), candidates
 
 
-counts = st.lists(st.integers(0, 150), min_size=1, max_size=6)
+counts = st.lists(st.just(0) | st.integers(0, 150), min_size=1, max_size=6)
 
 
 @settings(max_examples=25, deadline=None)
@@ -107,6 +107,11 @@ def test_micro_batches_and_padding_do_not_matter(
             padded[field.name] = np.pad(column, widths)
     wider = replace(inputs, **padded)
     assert_same(scorer(max_tiles=max_tiles).score(wider), scorer().score(inputs))
+
+
+def test_users_without_candidates_take_no_place_in_a_micro_batch() -> None:
+    inputs = random_inputs(num_candidates=(5, *(0,) * 20, 5), dim=16, max_history=7)
+    assert_same(scorer(max_tiles=2).score(inputs), scorer(max_tiles=64).score(inputs))
 
 
 def test_a_masked_history_entry_has_no_influence() -> None:
