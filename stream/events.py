@@ -8,6 +8,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+_WHOLE_FIELDS = ("partition", "begin", "end", "buffer", "num_unknown_fields", "rejected")
+
 
 class Action(IntEnum):
     """What a user did; the value is the code in every ``types`` and ``actions`` array."""
@@ -86,6 +88,43 @@ class EventBatch:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def select(
+        self,
+        indices: NDArray[np.int64] | NDArray[np.bool_],
+        *,
+        begin: int | None = None,
+        end: int | None = None,
+        partition: int | None = None,
+        offsets: NDArray[np.int64] | None = None,
+        rejected: tuple[Reject, ...] = (),
+    ) -> EventBatch:
+        """Return some of the events, the buffer shared.
+
+        Args:
+            indices: int64 (n,) positions or bool (E,) mask, in log order.
+            begin: First offset that the part covers; as here when None.
+            end: Offset after the last that it covers; as here when None.
+            partition: Partition of the part; as here when None.
+            offsets: int64 (n,) offsets of the part; the events' own when None.
+            rejected: Rejects that belong to the part.
+        """
+        columns = {
+            name: getattr(self, name)[indices]
+            for name in self.__slots__
+            if name not in _WHOLE_FIELDS
+        }
+        if offsets is not None:
+            columns["offsets"] = offsets
+        return EventBatch(
+            partition=self.partition if partition is None else partition,
+            begin=self.begin if begin is None else begin,
+            end=self.end if end is None else end,
+            buffer=self.buffer,
+            num_unknown_fields=self.num_unknown_fields,
+            rejected=rejected,
+            **columns,
+        )
 
     def _text(self, start: int, length: int) -> str:
         return self.buffer[start : start + length].tobytes().decode()

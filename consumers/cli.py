@@ -1,0 +1,63 @@
+"""The command ``headwater``: one line per failure, an exit code, help with examples.
+
+Exit codes: 0 done; 1 something was lost or a server was unreachable; 2 bad arguments or settings.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import typer
+
+from consumers import cli_data, cli_learn, cli_run
+from consumers.console import errors
+from stream.errors import ConfigurationError, HeadwaterError
+
+app = typer.Typer(
+    help="Headwater: streaming recommendations. Events in by Kafka, lists out by Redis.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for command in (
+    cli_run.demo,
+    cli_run.up,
+    cli_run.worker,
+    cli_run.simulate,
+    cli_data.produce,
+    cli_data.replay,
+    cli_data.recs,
+    cli_learn.evaluate,
+    cli_learn.train,
+):
+    app.command()(command)
+
+
+@app.callback()
+def _root(
+    log_level: str = typer.Option("INFO", help="DEBUG, INFO, WARNING or ERROR; logs go to stderr."),
+) -> None:
+    """Set up logging for every command."""
+    level = logging.getLevelNamesMapping().get(log_level.upper())
+    if level is None:
+        message = f"--log-level: expected DEBUG, INFO, WARNING or ERROR, got {log_level!r}"
+        raise ConfigurationError(message)
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for noisy in ("aiokafka", "faust", "mode", "kafka", "numba"):
+        logging.getLogger(noisy).setLevel(max(level, logging.ERROR))
+
+
+def main() -> None:
+    """Run the command line; every failure of the world is one line on stderr."""
+    try:
+        app()
+    except ConfigurationError as error:
+        errors.print(f"headwater: {error}", markup=False)
+        raise SystemExit(2) from None
+    except HeadwaterError as error:
+        errors.print(f"headwater: {error}", markup=False)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Commands on logs and lists: ``produce``, ``replay``, ``recs``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from consumers.configuration import load_settings, make_engine, make_pipeline
+from consumers.console import print_summary, progress_bar, say
+from consumers.kafka_replay import replay_topic
+from consumers.lists import read_list
+from consumers.logs import read_lines, read_records
+from consumers.produce import ProduceReport, produce_interactions
+from consumers.stopping import stop_on_signals
+from stream.digests import digests
+from stream.engine import Engine
+from stream.errors import ConfigurationError
+from stream.replay import Replay
+from stream.settings import Settings
+
+JsonFlag = Annotated[
+    bool, typer.Option("--json", help="Print the figures as one JSON object, last line of stdout.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="NAME=VALUE over a setting, as in users.link_ms=86400000."),
+]
+LogArgument = Annotated[
+    str, typer.Argument(help="Wire log (.gz, .zst), - for stdin, or a data set's folder.")
+]
+LimitOption = Annotated[
+    int | None, typer.Option(min=1, help="Take only the first lines (a data set's first rows).")
+]
+
+
+def kafka_of(settings: Settings, option: str | None) -> str:
+    """Return the bootstrap servers, from the option or the setting."""
+    servers = option or settings.kafka
+    if not servers:
+        message = (
+            "expected Kafka's address in --kafka or HEADWATER_KAFKA (host:port), got none; "
+            "`headwater up` starts a broker and prints its address"
+        )
+        raise ConfigurationError(message)
+    return servers
+
+
+def redis_of(settings: Settings, option: str | None) -> str:
+    """Return the Redis URL, from the option or the setting."""
+    url = option or (settings.redis.get_secret_value() if settings.redis else None)
+    if not url:
+        message = (
+            "expected Redis' address in --redis or HEADWATER_REDIS (redis://host:port/0), got "
+            "none; `headwater up` starts a server and prints its address"
+        )
+        raise ConfigurationError(message)
+    return url
+
+
+def produce(
+    log: LogArgument,
+    kafka: Annotated[str | None, typer.Option(help="Bootstrap servers.")] = None,
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, help="Times real time; as fast as it goes without.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second.")] = None,
+    start: Annotated[int, typer.Option(min=0, help="Lines to skip: next_index of a run.")] = 0,
+    limit: LimitOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Send a wire log to Kafka.
+
+    Example: `headwater produce log.jsonl.gz --speed 10`
+    """
+    settings = load_settings()
+    if speed is not None and rate is not None:
+        message = "expected one of --speed and --rate, got both"
+        raise ConfigurationError(message)
+    brokers = kafka_of(settings, kafka)
+
+    async def run() -> ProduceReport:
+        with progress_bar("producing") as bar:
+            async with stop_on_signals() as stop:
+                return await produce_interactions(
+                    read_records(log, start_index=start, limit=limit),
+                    brokers=brokers,
+                    topic=settings.topics.interactions,
+                    items_topic=settings.topics.items,
+                    rate=rate,
+                    speed=speed,
+                    on_progress=lambda report: bar.update(report.acknowledged),
+                    stop=stop,
+                    start_index=start,
+                )
+
+    report = asyncio.run(run())
+    summary = {
+        "produced": report.produced,
+        "acknowledged": report.acknowledged,
+        "failed": report.failed,
+        "next_index": report.next_index,
+        "seconds": round(report.seconds, 3),
+    }
+    print_summary(summary, as_json=as_json)
+    if report.error or report.failed:
+        say(f"stopped: {report.error}; go on with --start {report.next_index}")
+        raise typer.Exit(1)
+
+
+def replay(
+    log: Annotated[
+        str,
+        typer.Argument(help="Wire log, -, a data set's folder, or the name of a Kafka topic."),
+    ],
+    partitions: Annotated[
+        int | None, typer.Option(min=1, max=1024, help="Partitions; digests compare at equal N.")
+    ] = None,
+    kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, for a topic.")] = None,
+    limit: LimitOption = None,
+    overrides: SetOption = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Fold a log in this process, without a worker, and print counters and digests.
+
+    Example: `headwater replay log.jsonl --partitions 4 --json`
+    """
+    settings = load_settings(overrides or ())
+    started = time.monotonic()
+    brokers = kafka or settings.kafka
+    if log == "-" or Path(log).exists() or not brokers:
+        engine = _replay_file(settings, log, partitions, limit)
+    else:
+        engine = asyncio.run(replay_topic(settings, brokers, log))
+    summary = replay_summary(engine)
+    summary["seconds"] = round(time.monotonic() - started, 3)
+    print_summary(summary, as_json=as_json)
+
+
+def _replay_file(settings: Settings, log: str, partitions: int | None, limit: int | None) -> Engine:
+    engine = make_engine(settings, partitions=partitions)
+    interval_ms = round(settings.signals.interval_s * 1000)
+    driver = Replay(make_pipeline(settings, engine), signals_interval_ms=interval_ms)
+    done = 0
+    with progress_bar("replaying") as bar:
+        for lines in read_lines(log, limit=limit):
+            driver.feed(lines)
+            done += len(lines)
+            bar.update(done)
+    return engine
+
+
+def replay_summary(engine: Engine) -> dict[str, Any]:
+    """Return the figures of a replay: counters, sizes, digests, what did not fit."""
+    whole = digests(engine)
+    return {
+        **engine.counters(),
+        "users": engine.num_users,
+        "items": engine.num_items,
+        "digest": whole.state,
+        "digest_rows": whole.rows,
+        "evicted": engine.num_evicted,
+        "overflowed": engine.num_overflowed,
+    }
+
+
+def recs(
+    user: Annotated[str, typer.Argument(help="User id.")],
+    redis: Annotated[str | None, typer.Option(help="Redis URL.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Read a user's list from Redis, or the trending list where there is none.
+
+    Example: `headwater recs user-17`
+    """
+    settings = load_settings()
+    found = asyncio.run(
+        read_list(redis_of(settings, redis), user, is_cluster=settings.sink.cluster)
+    )
+    if found is None:
+        say(f"no list for {user!r} and no trending list yet: has a worker run?")
+        raise typer.Exit(1)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    say(f"{found['key']}, ranked by {found['model']}, {found['age_ms']:,} ms old")
+    for place, item in enumerate(found["items"], start=1):
+        typer.echo(f"{place:3d}  {item['id']}  {item['score']:.4f}  {', '.join(item['sources'])}")

@@ -1,0 +1,195 @@
+"""Commands that run things: ``demo``, ``up``, ``worker``, ``simulate``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consumers.app import run_worker
+from consumers.cli_data import JsonFlag, kafka_of, redis_of
+from consumers.configuration import load_settings
+from consumers.console import print_summary, progress_bar, say
+from consumers.demo import DemoOptions, run_demo
+from consumers.produce import produce_interactions
+from consumers.stack import Stack
+from consumers.stopping import stop_on_signals
+from local.simulator import Simulator
+from stream.settings import Settings
+
+UsersOption = Annotated[int, typer.Option(min=1, help="Simulated users.")]
+ItemsOption = Annotated[int, typer.Option(min=10, help="Simulated items alive at a time.")]
+RateOption = Annotated[float, typer.Option(min=0.1, help="Events per second.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the simulated world; logged.")]
+
+
+def demo(
+    seconds: Annotated[
+        float, typer.Option(min=1.0, help="How long the simulator runs; without a terminal too.")
+    ] = 60.0,
+    headless: Annotated[bool, typer.Option(help="No live view; end with the summary.")] = False,
+    events: RateOption = 200.0,
+    users: UsersOption = 3000,
+    items: ItemsOption = 2000,
+    seed: SeedOption = 7,
+    as_json: JsonFlag = False,
+) -> None:
+    """Start Kafka, Redis, a worker and the simulator here, and watch lists change.
+
+    Example: `headwater demo --headless --seconds 60 --json`
+    """
+    options = DemoOptions(
+        seconds=seconds,
+        headless=headless or not sys.stdout.isatty(),
+        events_per_s=events,
+        num_users=users,
+        num_items=items,
+        seed=seed,
+    )
+    summary, is_good = asyncio.run(run_demo(load_settings(), options))
+    print_summary(summary, as_json=as_json)
+    if not is_good:
+        raise typer.Exit(1)
+
+
+def up(as_json: JsonFlag = False) -> None:
+    """Start the servers that no setting names, the topics and one worker; run until Ctrl-C.
+
+    Example: `headwater up --json`
+    """
+    settings = load_settings()
+
+    def ready(kafka: str, redis: str, health: str) -> None:
+        addresses = {"kafka": kafka, "redis": redis, "health": health}
+        if as_json:
+            sys.stdout.write(json.dumps(addresses) + "\n")
+            sys.stdout.flush()
+        else:
+            for name, address in addresses.items():
+                typer.echo(f"{name:7s} {address}")
+
+    with tempfile.TemporaryDirectory(prefix="headwater-up-") as scratch:
+        stack = Stack(
+            kafka=settings.kafka,
+            redis=settings.redis.get_secret_value() if settings.redis else None,
+            data_dir=Path(scratch),
+            say=say,
+        )
+        # What a broker of this command holds ends with it, and so must the snapshots of it.
+        if settings.kafka is None:
+            settings = settings.model_copy(update={"data_dir": Path(scratch) / "state"})
+        asyncio.run(_up(settings, stack, ready))
+
+
+async def _up(settings: Settings, stack: Stack, ready: object) -> None:
+    assert callable(ready)
+    async with stop_on_signals() as stop:
+        await asyncio.to_thread(stack.start)
+        try:
+            await run_worker(
+                settings,
+                brokers=stack.kafka,
+                redis_url=stack.redis,
+                stop=stop,
+                on_ready=lambda health: ready(stack.kafka, stack.redis, health),
+            )
+        finally:
+            await asyncio.to_thread(stack.stop)
+
+
+def worker(
+    kafka: Annotated[str | None, typer.Option(help="Bootstrap servers.")] = None,
+    redis: Annotated[str | None, typer.Option(help="Redis URL.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run one worker until SIGTERM; several share the partitions.
+
+    Example: `HEADWATER_KAFKA=localhost:9092 HEADWATER_REDIS=redis://localhost:6379/0
+    headwater worker`
+    """
+    settings = load_settings()
+    brokers, redis_url = kafka_of(settings, kafka), redis_of(settings, redis)
+
+    def ready(health: str) -> None:
+        if as_json:
+            sys.stdout.write(json.dumps({"health": health}) + "\n")
+            sys.stdout.flush()
+
+    async def run() -> None:
+        async with stop_on_signals() as stop:
+            await run_worker(
+                settings, brokers=brokers, redis_url=redis_url, stop=stop, on_ready=ready
+            )
+
+    asyncio.run(run())
+
+
+def simulate(
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long, in seconds.")] = 60.0,
+    events: RateOption = 200.0,
+    users: UsersOption = 3000,
+    items: ItemsOption = 2000,
+    seed: SeedOption = 7,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a wire log here instead of producing to Kafka.")
+    ] = None,
+    kafka: Annotated[str | None, typer.Option(help="Bootstrap servers.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Produce a simulated world's events to Kafka, or write them to a wire log.
+
+    Example: `headwater simulate --seconds 600 --out log.jsonl`
+    """
+    settings = load_settings()
+    simulator = Simulator(seed=seed, num_users=users, num_items=items, events_per_s=events)
+    if out is not None:
+        print_summary(_write_log(simulator, out, seconds), as_json=as_json)
+        return
+    brokers = kafka_of(settings, kafka)
+
+    async def run() -> dict[str, object]:
+        async with stop_on_signals() as stop:
+            asyncio.get_running_loop().call_later(seconds, stop.set)
+            with progress_bar("simulating") as bar:
+                report = await produce_interactions(
+                    simulator.blocks(),
+                    brokers=brokers,
+                    topic=settings.topics.interactions,
+                    items_topic=settings.topics.items,
+                    speed=1.0,
+                    on_progress=lambda each: bar.update(each.acknowledged),
+                    stop=stop,
+                )
+        return {
+            "produced": report.produced,
+            "acknowledged": report.acknowledged,
+            "failed": report.failed,
+            "duplicates_sent": report.duplicates_sent,
+            "error": report.error,
+        }
+
+    summary = asyncio.run(run())
+    print_summary(summary, as_json=as_json)
+    if summary["failed"] or summary["error"]:
+        raise typer.Exit(1)
+
+
+def _write_log(simulator: Simulator, out: Path, seconds: float) -> dict[str, object]:
+    count = 0
+    start_ms = end_ms = -1
+    with out.open("wb") as file:
+        for block in simulator.blocks():
+            for time_ms, topic, _, value, _ in block:
+                start_ms = time_ms if start_ms < 0 else start_ms
+                end_ms = time_ms
+                if end_ms - start_ms > seconds * 1000:
+                    return {"events": count, "log": str(out)}
+                if topic == "interactions" and value is not None:
+                    file.write(value + b"\n")
+                    count += 1
+    return {"events": count, "log": str(out)}

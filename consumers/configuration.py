@@ -1,0 +1,135 @@
+"""From settings to keyword arguments: the one place that reads the environment.
+
+Every function here turns a group of settings into what one part of the engine takes, so that no
+other module holds a Settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from models.fusion import FusionRanker
+from state.item_limits import CatalogueLimits, ItemLimits
+from state.user_limits import UserLimits
+from stream.candidates import SOURCES
+from stream.engine import Engine
+from stream.errors import ConfigurationError
+from stream.pipeline import Pipeline
+from stream.rerank import RerankLimits
+from stream.settings import Settings
+from stream.sources import RetrievalLimits
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for each in error.errors():
+        name = "__".join(str(part) for part in each["loc"]).upper()
+        lines.append(f"HEADWATER_{name}: {each['msg'].lower()}, got {each['input']!r}")
+    return "; ".join(lines)
+
+
+def load_settings(overrides: Sequence[str] = ()) -> Settings:
+    """Read the environment, then ``NAME=VALUE`` overrides (``users.link_ms=86400000``).
+
+    Values are JSON where they parse as such, else text.
+
+    Raises:
+        ConfigurationError: If a name is unknown or a value is out of its bounds.
+    """
+    try:
+        settings = Settings()
+        if not overrides:
+            return settings
+        values = settings.model_dump()
+        for override in overrides:
+            _put(values, override)
+        return Settings(**values)
+    except ValidationError as error:
+        raise ConfigurationError(_explain(error)) from error
+
+
+def _put(values: dict[str, Any], override: str) -> None:
+    name, sign, text = override.partition("=")
+    group, _, field = name.partition(".")
+    target = values.get(group) if field else values
+    field = field or group
+    if not sign or not isinstance(target, dict) or field not in target:
+        message = (
+            f"--set expects NAME=VALUE with a NAME from docs/configuration.md, as in "
+            f"users.link_ms=86400000; got {override!r}"
+        )
+        raise ConfigurationError(message)
+    try:
+        target[field] = json.loads(text)
+    except json.JSONDecodeError:
+        target[field] = text
+
+
+def differing(settings: Settings) -> dict[str, object]:
+    """Return the settings of the engine that differ from the worker's defaults, by dotted name."""
+    found: dict[str, object] = {}
+    for group in ("users", "items", "catalogue", "signals", "retrieval", "ranking"):
+        default = type(getattr(settings, group))()
+        for name, value in getattr(settings, group).model_dump(mode="json").items():
+            if value != default.model_dump(mode="json")[name]:
+                found[f"{group}.{name}"] = value
+    return found
+
+
+def make_engine(settings: Settings, *, partitions: int | None = None) -> Engine:
+    """Make an empty engine; ``partitions`` replaces both partition counts (replay)."""
+    items = settings.items
+    try:
+        return Engine(
+            num_partitions=partitions or settings.topics.partitions,
+            num_item_partitions=partitions or settings.topics.item_partitions,
+            user_limits=UserLimits(**settings.users.model_dump()),
+            item_limits=ItemLimits(
+                **items.model_dump(),
+                num_neighbours=settings.catalogue.num_neighbours,
+                half_lives_ms=settings.catalogue.half_lives_ms,
+            ),
+            catalogue_limits=CatalogueLimits(
+                **settings.catalogue.model_dump(), window_weights=items.window_weights
+            ),
+        )
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def make_pipeline(
+    settings: Settings, engine: Engine, *, sources: Sequence[str] = SOURCES
+) -> Pipeline:
+    """Make the ten steps over an engine."""
+    ranking = settings.ranking
+    allow_repeats = ranking.repeats == "allow"
+    return Pipeline(
+        engine,
+        retrieval=RetrievalLimits(
+            **settings.retrieval.model_dump(),
+            sources=tuple(sources),
+            allow_repeats=allow_repeats,
+        ),
+        reranking=RerankLimits(
+            slate_size=ranking.slate_size,
+            pool_size=max(150, ranking.slate_size),
+            max_per_author=ranking.max_per_author,
+            allow_repeats=allow_repeats,
+        ),
+    )
+
+
+def make_fusion(settings: Settings) -> FusionRanker:
+    """Make the ranker that needs no training."""
+    weights = settings.ranking.fusion_weights or (1.0,) * len(SOURCES)
+    if len(weights) != len(SOURCES):
+        message = (
+            f"HEADWATER_RANKING__FUSION_WEIGHTS: expected {len(SOURCES)} weights "
+            f"({', '.join(SOURCES)}), got {len(weights)}"
+        )
+        raise ConfigurationError(message)
+    return FusionRanker(weights, k=settings.ranking.fusion_k)

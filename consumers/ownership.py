@@ -1,0 +1,223 @@
+"""Ownership: which partitions this worker holds, from which offset on, and how far they are safe.
+
+Implements the transport's :class:`consumers.ledger.OffsetLedger` over the engine and the snapshot
+store. ``committed <= durable <= applied`` holds because only :meth:`durable_offset` is committed,
+and it is raised only after a snapshot's rename, which waits for every derived row below it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.snapshots import SnapshotStore
+from consumers.state_thread import WorkThread
+from stream.engine import Engine
+from stream.errors import StateMismatch
+
+logger = logging.getLogger(__name__)
+
+USERS = "users"
+ITEMS = "items"
+
+
+@dataclass(slots=True)
+class Held:
+    """One partition in memory.
+
+    Attributes:
+        durable: Next offset inside the newest durable snapshot; None without one.
+        end_at_assignment: The log's end when it was assigned; no refresh before it is passed.
+        saved_at_s: Monotonic time of the newest snapshot.
+    """
+
+    durable: int | None = None
+    end_at_assignment: int = 0
+    saved_at_s: float = 0.0
+
+
+class Ownership:
+    """The ledger: opens, restores, snapshots and drops partitions.
+
+    Args:
+        engine: State; touched on the state thread only.
+        store: Where snapshots are.
+        state: The state thread.
+        interactions: Topic of the user partitions.
+        item_deltas: Topic of the item partitions.
+        settle: Waits until everything that a user partition derived below an offset is
+            acknowledged by the broker.
+        end_offsets: Asks the broker for the end offsets of partitions.
+        on_change: Called after an assignment with the partitions held.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        store: SnapshotStore,
+        state: WorkThread,
+        interactions: str,
+        item_deltas: str,
+        settle: Callable[[int, int], Awaitable[None]],
+        end_offsets: Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]],
+        on_change: Callable[[set[tuple[str, int]]], None] = lambda partitions: None,
+    ) -> None:
+        self.held: dict[tuple[str, int], Held] = {}
+        self.assigned: set[tuple[str, int]] = set()
+        self._engine = engine
+        self._store = store
+        self._state = state
+        self._kinds = {interactions: USERS, item_deltas: ITEMS}
+        self._settle = settle
+        self._end_offsets = end_offsets
+        self._on_change = on_change
+        self._locks: dict[tuple[str, int], asyncio.Lock] = {}
+
+    async def restore(self, partitions: set[tuple[str, int]]) -> None:
+        """Load the newest valid snapshot of every partition that is not in memory."""
+        ends = await self._end_offsets(partitions)
+        for key in sorted(partitions):
+            if key not in self.held:
+                await self._load(key)
+            self.held[key].end_at_assignment = ends[key]
+        self.assigned = set(partitions)
+        self._on_change(self.assigned)
+
+    async def _load(self, key: tuple[str, int]) -> None:
+        topic, partition = key
+        kind = self._kinds[topic]
+        started = time.monotonic()
+        snapshot = await asyncio.to_thread(self._store.newest_valid, kind, partition)
+        held = Held(saved_at_s=started)
+        if snapshot is None:
+            await self._state.run(self._open, kind, partition, None)
+            logger.info("%s/%d: no snapshot, reading from the log's start", topic, partition)
+        else:
+            self._check(key, snapshot.meta)
+            await self._state.run(self._open, kind, partition, snapshot.arrays)
+            held.durable = int(snapshot.meta["next_offset"])
+            logger.info(
+                "%s/%d: restored at offset %d in %.2f s",
+                topic,
+                partition,
+                held.durable,
+                time.monotonic() - started,
+            )
+        self.held[key] = held
+
+    def _check(self, key: tuple[str, int], meta: Mapping[str, Any]) -> None:
+        expected = (self._engine.num_partitions, self._engine.num_item_partitions)
+        found = (meta["num_partitions"], meta["num_item_partitions"])
+        if tuple(found) != expected:
+            message = (
+                f"{key[0]}/{key[1]}: expected a snapshot of {expected[0]} user and {expected[1]} "
+                f"item partitions, found one of {found[0]} and {found[1]}; the partition count "
+                "cannot change under a group id: use a new group id and data folder"
+            )
+            raise StateMismatch(message)
+
+    def _open(self, kind: str, partition: int, arrays: Mapping[str, NDArray[Any]] | None) -> None:
+        table = (
+            self._engine.open_users(partition)
+            if kind == USERS
+            else self._engine.open_items(partition)
+        )
+        if arrays is not None:
+            table.restore(arrays)
+
+    def next_offset(self, topic: str, partition: int) -> int | None:
+        """Return the next offset that the state wants; None while it is not in memory."""
+        key = (topic, partition)
+        if key not in self.held:
+            return None
+        if self._kinds[topic] == USERS:
+            return self._engine.users[partition].tables.next_offset
+        return self._engine.items[partition].next_offset
+
+    def durable_offset(self, topic: str, partition: int) -> int | None:
+        """Return what may be committed to the group."""
+        held = self.held.get((topic, partition))
+        return None if held is None else held.durable
+
+    def is_caught_up(self, topic: str, partition: int) -> bool:
+        """Whether the state has passed the log's end as it was at assignment."""
+        held = self.held.get((topic, partition))
+        if held is None:
+            return False
+        return (self.next_offset(topic, partition) or 0) >= held.end_at_assignment
+
+    async def release(self, partitions: set[tuple[str, int]]) -> None:
+        """Snapshot every partition that is given up; arrays stay until it has moved."""
+        self.assigned -= partitions
+        self._on_change(self.assigned)
+        for key in sorted(partitions & self.held.keys()):
+            await self.snapshot(key)
+
+    async def retain(self, partitions: set[tuple[str, int]]) -> None:
+        """Drop the arrays of partitions that moved to another worker."""
+        for key in sorted(self.held.keys() - partitions):
+            topic, partition = key
+            del self.held[key]
+            await self._state.run(self._drop, self._kinds[topic], partition)
+            logger.info("%s/%d: handed over", topic, partition)
+
+    def _drop(self, kind: str, partition: int) -> None:
+        held = self._engine.users if kind == USERS else self._engine.items
+        held.pop(partition, None)
+
+    async def snapshot(self, key: tuple[str, int]) -> None:
+        """Make the partition's state durable.
+
+        1. copy the arrays on the state thread; 2. wait until every row derived below the copied
+        offset is acknowledged; 3. write, flush, rename; 4. raise the durable offset.
+        """
+        async with self._locks.setdefault(key, asyncio.Lock()):
+            held = self.held.get(key)
+            if held is None:
+                return
+            topic, partition = key
+            kind = self._kinds[topic]
+            next_offset, arrays = await self._state.run(self._copy, kind, partition)  # 1
+            if held.durable == next_offset:
+                held.saved_at_s = time.monotonic()
+                return
+            if kind == USERS:
+                await self._settle(partition, next_offset)  # 2
+            meta = {
+                "kind": kind,
+                "partition": partition,
+                "next_offset": next_offset,
+                "num_partitions": self._engine.num_partitions,
+                "num_item_partitions": self._engine.num_item_partitions,
+            }
+            await asyncio.to_thread(  # 3
+                self._store.write, kind, partition, next_offset, arrays, meta
+            )
+            held.durable = next_offset  # 4
+            held.saved_at_s = time.monotonic()
+
+    def _copy(self, kind: str, partition: int) -> tuple[int, dict[str, NDArray[Any]]]:
+        if kind == USERS:
+            shard = self._engine.users[partition]
+            next_offset, arrays = shard.tables.next_offset, shard.arrays()
+        else:
+            items = self._engine.items[partition]
+            next_offset, arrays = items.next_offset, items.arrays()
+        return next_offset, {name: np.array(array) for name, array in arrays.items()}
+
+    async def snapshot_due(self, interval_s: float) -> None:
+        """Snapshot the one partition that waits longest, if its interval has passed."""
+        due = [key for key in self.assigned if key in self.held]
+        if not due:
+            return
+        oldest = min(due, key=lambda key: self.held[key].saved_at_s)
+        if time.monotonic() - self.held[oldest].saved_at_s >= interval_s:
+            await self.snapshot(oldest)

@@ -1,0 +1,39 @@
+"""The ranker that a worker starts with: the network where weights are given, else fusion."""
+
+from __future__ import annotations
+
+from consumers.configuration import make_fusion
+from models.errors import WeightsInvalid
+from models.ranking import Ranker
+from models.scorer import TorchScorer
+from models.weights import load_weights
+from stream.errors import ConfigurationError
+from stream.settings import Settings
+
+
+def load_network(settings: Settings) -> TorchScorer:
+    """Load and verify the network's weights.
+
+    Raises:
+        ConfigurationError: None are named, or they cannot be used; says why.
+    """
+    path = settings.ranking.weights
+    if path is None:
+        message = (
+            "the network needs weights: set HEADWATER_RANKING__WEIGHTS to a folder that "
+            "`headwater train` made"
+        )
+        raise ConfigurationError(message)
+    try:
+        return TorchScorer(load_weights(path), device=settings.ranking.device)
+    except WeightsInvalid as error:
+        message = f"HEADWATER_RANKING__WEIGHTS: {error}"
+        raise ConfigurationError(message) from error
+
+
+def choose_ranker(settings: Settings) -> Ranker:
+    """Return the ranker that the settings ask for."""
+    wanted = settings.ranking.ranker
+    if wanted == "fusion" or (wanted == "auto" and settings.ranking.weights is None):
+        return make_fusion(settings)
+    return load_network(settings)

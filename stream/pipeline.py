@@ -1,0 +1,133 @@
+"""The way of an event, ten steps in order: from a Kafka slab to the slate that goes to Redis.
+
+```
+1 decode · 2 admit · 3 fold · 4 emit · 5 mark          one slab of `interactions`
+6 fold counts and co-occurrence, publish signals       one slab of `headwater-item-deltas`
+7 retrieve · 8 score · 9 rerank · (10 push)            one micro-batch of dirty users
+```
+Everything here is pure and synchronous and runs the same in the worker, in a replay, in a test and
+in evaluation. Reading, writing, threads and step 10 (`consumers.sink`) belong to the shell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.ranking import Ranker, RankerScores
+from stream.candidates import RecommendationBatch, UserBatch
+from stream.decode import decode_events
+from stream.decode_items import decode_items
+from stream.engine import Engine
+from stream.events import EventBatch, Reject
+from stream.frames import decode_frame, encode_frames
+from stream.outcomes import Folded, Refresh
+from stream.ranking_inputs import gather
+from stream.rerank import RerankLimits, rerank
+from stream.routing import split_routed
+from stream.signals import decode_signals, encode_signals
+from stream.slab import Slab
+from stream.slates import recommendations
+from stream.sources import RetrievalLimits, SharedListCache, retrieve
+from stream.user_batches import read_user_batch
+
+
+class Pipeline:
+    """The ten steps over one engine's state."""
+
+    def __init__(
+        self, engine: Engine, *, retrieval: RetrievalLimits, reranking: RerankLimits
+    ) -> None:
+        self.engine = engine
+        self._retrieval = retrieval
+        self._reranking = reranking
+        self._shared = SharedListCache()
+
+    def fold_interactions(self, slab: Slab) -> Folded:
+        """Run steps 1 to 5 on one slab of ``interactions``; a re-read record changes nothing."""
+        events = decode_events(slab)  # 1 decode: bytes -> columns and rejects
+        return self.fold_events(events, slab)
+
+    def fold_events(self, events: EventBatch, slab: Slab | None = None) -> Folded:
+        """Run steps 2 to 5 on decoded events (replay and evaluation decode once, fold in cuts)."""
+        shard = self.engine.users[events.partition]
+        wanted = shard.tables.next_offset
+        own, copies = split_routed(events, slab, shard.origins, wanted)
+        result = self.engine.fold(own, copies.offsets)  # 2 admit, 3 fold
+        frames = encode_frames(  # 4 emit: rows by item partition, each frame from where
+            result.deltas,
+            **shard.frame_columns(),
+            to=own.end,  # the last one ended
+        )
+        shard.note_emitted(frames, own.end)
+        applied = result.applied
+        return Folded(  # 5 mark: who is to be refreshed, and what the shell has to send
+            rejects=tuple(reject for reject in own.rejected if reject.offset >= wanted),
+            copies=copies,
+            frames=frames,
+            user_rows=result.user_rows,
+            offsets=own.offsets[applied],
+            append_times_ms=own.kafka_timestamps_ms[applied],
+            types=own.types[applied],
+            dirty=shard.dirty_users(result.user_rows, own.types[applied]),
+            erased=tuple(zip(result.erased_user_ids, result.erased_offsets, strict=True)),
+        )
+
+    def fold_item_deltas(self, slab: Slab) -> None:
+        """Run the first half of step 6: counts and co-occurrence of the items we own."""
+        partition = self.engine.items[slab.partition]
+        for index, offset in enumerate(slab.offsets.tolist()):  # One frame covers a whole slab.
+            frame = decode_frame(slab.value(index) or b"")
+            partition.apply(offset=offset, frame=frame)
+        partition.next_offset = max(partition.next_offset, slab.end)
+
+    def publish_signals(self, partition: int, max_items: int) -> list[tuple[bytes, bytes]]:
+        """Run the second half of step 6: (key, value) records of items touched since last."""
+        items = self.engine.items[partition]
+        rows = items.take_dirty(max_items)
+        return encode_signals(items.read_signals(rows, as_of_ms=items.stream_time_ms))
+
+    def read_signals(self, slab: Slab) -> None:
+        """Take neighbours and statistics of every worker's items into the catalogue."""
+        self.engine.catalogue.apply_signals(decode_signals(slab))
+
+    def read_items(self, slab: Slab) -> tuple[Reject, ...]:
+        """Take announced and withdrawn items into the catalogue; returns the rejects."""
+        decoded = decode_items(slab)
+        self.engine.catalogue.put(decoded.columns)
+        self.engine.catalogue.remove(decoded.removed_ids)
+        return decoded.rejected
+
+    def read_users(self, partition: int, user_ids: Sequence[bytes], *, now_ms: int) -> UserBatch:
+        """Copy B users' columns; an unknown id is a cold user."""
+        tables = self.engine.users[partition].tables
+        rows = np.array([tables.users.row_of(each) for each in user_ids], np.int32)
+        times = np.full(len(rows), now_ms, np.int64)
+        return read_user_batch(tables, user_ids, rows, now_ms=times)
+
+    def retrieve(self, users: UserBatch) -> Refresh:
+        """Run step 7: candidates with provenance, and copies of all that a ranker may want."""
+        catalogue = self.engine.catalogue
+        candidates = retrieve(users, catalogue, limits=self._retrieval, shared=self._shared)
+        return Refresh(
+            users=users,
+            candidates=candidates,
+            inputs=gather(users, candidates, catalogue),
+            catalogue_epoch=catalogue.epoch,
+        )
+
+    @staticmethod
+    def score(refresh: Refresh, ranker: Ranker) -> RankerScores:
+        """Run step 8; on any thread, for a refresh holds copies only."""
+        return ranker.score(refresh.inputs)
+
+    def rerank(
+        self, refresh: Refresh, scores: RankerScores, *, model: str, model_sequence: int
+    ) -> RecommendationBatch:
+        """Run step 9: the slates that step 10 pushes."""
+        users, candidates, catalogue = refresh.users, refresh.candidates, self.engine.catalogue
+        slates = rerank(users, candidates, scores, catalogue, limits=self._reranking)
+        return recommendations(
+            users, candidates, scores, slates, catalogue, model=model, model_sequence=model_sequence
+        )

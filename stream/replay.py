@@ -1,0 +1,110 @@
+"""Replay: the whole engine in one process, a log in, state out; no Kafka, no clock.
+
+The same pipeline as the worker's, with the wires between partitions made short: a frame goes
+straight to the item partition that owns it, a signal straight to the catalogue, both through
+their codecs. A file has no partitions: murmur2(user_id) mod N decides, as Kafka's own partitioner
+would, and offsets count up per partition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from state.hashing import partitions_of
+from stream.decode import decode_events
+from stream.engine import Engine
+from stream.events import EventBatch
+from stream.pipeline import Pipeline
+from stream.slab import Slab
+
+# Signals published at a time; more dirty items wait for the next round.
+_MAX_SIGNALS = 1_000_000
+
+
+class Replay:
+    """Feeds a log to a pipeline whose engine holds every partition.
+
+    Args:
+        pipeline: Steps over an engine that no one else feeds.
+        signals_interval_ms: Event time between two publications of signals; 0 publishes after
+            every fold.
+    """
+
+    def __init__(self, pipeline: Pipeline, *, signals_interval_ms: int) -> None:
+        self.pipeline = pipeline
+        self.engine: Engine = pipeline.engine
+        self.signals_interval_ms = signals_interval_ms
+        self.stream_time_ms = -1
+        self._next_signals_ms = -1
+        self._item_offsets = [0] * self.engine.num_item_partitions
+        for partition in range(self.engine.num_partitions):
+            self.engine.open_users(partition)
+        for partition in range(self.engine.num_item_partitions):
+            self.engine.open_items(partition)
+
+    def feed(self, values: Sequence[bytes]) -> None:
+        """Decode and fold wire-log lines in order of arrival."""
+        self.fold(decode_events(Slab.from_values(values)))
+
+    def fold(self, events: EventBatch) -> None:
+        """Fold decoded events, split by partition; rejects count at the first partition.
+
+        Offsets inside ``events`` are ignored: each partition counts its own.
+        """
+        for part in self.split(events):
+            self.fold_slab_events(part)
+        if len(events):
+            self.stream_time_ms = max(self.stream_time_ms, int(events.timestamps_ms.max()))
+        if self.stream_time_ms >= self._next_signals_ms:
+            self.publish_signals()
+
+    def split(self, events: EventBatch) -> list[EventBatch]:
+        """Return one batch per partition that has events, with that partition's own offsets."""
+        owners = partitions_of(
+            events.buffer, events.user_starts, events.user_lengths, self.engine.num_partitions
+        )
+        parts = []
+        for partition in range(self.engine.num_partitions):
+            rejected = events.rejected if partition == 0 else ()
+            mask = owners == partition
+            count = int(np.count_nonzero(mask))
+            if count + len(rejected) == 0:
+                continue
+            begin = self.engine.users[partition].tables.next_offset
+            middle = begin + len(rejected)
+            renumbered = tuple(
+                type(each)(
+                    offset=begin + place, reason=each.reason, detail=each.detail, value=each.value
+                )
+                for place, each in enumerate(rejected)
+            )
+            parts.append(
+                events.select(
+                    mask,
+                    begin=begin,
+                    end=middle + count,
+                    partition=partition,
+                    offsets=np.arange(middle, middle + count, dtype=np.int64),
+                    rejected=renumbered,
+                )
+            )
+        return parts
+
+    def fold_slab_events(self, events: EventBatch) -> None:
+        """Fold events of one partition at their own offsets, and the rows they give."""
+        folded = self.pipeline.fold_events(events)
+        for destination, frame in folded.frames:
+            offset = self._item_offsets[destination]
+            slab = Slab.from_values([frame], partition=destination, first_offset=offset)
+            self.pipeline.fold_item_deltas(slab)
+            self._item_offsets[destination] = offset + 1
+
+    def publish_signals(self) -> None:
+        """Bring every touched item's signal to the catalogue, through the codec."""
+        for partition in range(self.engine.num_item_partitions):
+            records = self.pipeline.publish_signals(partition, _MAX_SIGNALS)
+            if records:
+                self.pipeline.read_signals(Slab.from_records(records))
+        self._next_signals_ms = self.stream_time_ms + self.signals_interval_ms

@@ -1,0 +1,275 @@
+"""Every setting of Headwater: unit, bound, default and one line of meaning.
+
+Read once, in ``consumers``, from the environment (prefix ``HEADWATER_``, nested with ``__``:
+``HEADWATER_USERS__MAX_USERS=200000``) and handed on as keyword arguments; no other module reads
+the environment and no object holds a Settings. ``docs/configuration.md`` is written from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_MINUTE_MS = 60_000
+_HOUR_MS = 60 * _MINUTE_MS
+_DAY_MS = 24 * _HOUR_MS
+_YEAR_MS = 366 * _DAY_MS
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TopicSettings(_Group):
+    """Kafka topics."""
+
+    interactions: str = Field("interactions", description="Topic of interactions.")
+    items: str = Field("items", description="Compacted topic of item announcements.")
+    item_deltas: str = Field("headwater-item-deltas", description="Topic of derived rows by item.")
+    item_signals: str = Field("headwater-item-signals", description="Compacted topic of signals.")
+    dead_letters: str = Field("dead-letters", description="Topic of records that cannot be used.")
+    partitions: int = Field(
+        4, ge=1, le=1024, description="Partitions of interactions; fixed for a group id's life."
+    )
+    item_partitions: int = Field(4, ge=1, le=1024, description="Partitions of item-deltas.")
+    replication: int = Field(1, ge=1, le=9, description="Replication factor of topics we create.")
+    retention_ms: int = Field(
+        7 * _DAY_MS, ge=_HOUR_MS, description="ms that interactions and item-deltas are kept."
+    )
+
+
+class WorkerSettings(_Group):
+    """A worker process."""
+
+    group: str = Field("headwater", min_length=1, description="Kafka consumer group id.")
+    instance_id: str | None = Field(
+        None, description="Static membership id, unique per worker; none joins dynamically."
+    )
+    session_timeout_s: float = Field(
+        6.0, ge=1.0, le=300.0, description="s after which the group gives up on a silent worker."
+    )
+    max_slab_bytes: int = Field(
+        1_048_576, ge=65_536, le=16_777_216, description="bytes fetched per partition at a time."
+    )
+    snapshot_interval_s: float = Field(
+        10.0, ge=0.1, le=3600.0, description="s between two snapshots of one partition."
+    )
+    snapshots_kept: int = Field(2, ge=1, le=100, description="Snapshots kept per partition.")
+    health_port: int = Field(
+        0, ge=0, le=65_535, description="Loopback port of health and metrics; 0 takes a free one."
+    )
+    watchdog_s: float = Field(
+        60.0, ge=1.0, le=3600.0, description="s without progress despite lag that end the worker."
+    )
+    stop_timeout_s: float = Field(
+        30.0, ge=1.0, le=600.0, description="s that a graceful stop may take."
+    )
+
+
+class UserSettings(_Group):
+    """User tables, per partition of interactions."""
+
+    max_users: int = Field(1_000_000, ge=16, le=2**30, description="Users kept per partition.")
+    max_items: int = Field(
+        1_000_000, ge=64, le=2**30, description="Items named by histories, per partition."
+    )
+    max_history: int = Field(50, ge=4, le=512, description="Interactions kept per user.")
+    max_event_ids: int = Field(
+        4_000_000, ge=64, le=2**31, description="Event ids remembered against duplicates."
+    )
+    grace_ms: int = Field(
+        _DAY_MS, ge=0, le=_YEAR_MS, description="ms behind stream time at which an event is late."
+    )
+    link_ms: int = Field(
+        _DAY_MS, ge=1000, le=10 * _YEAR_MS, description="ms within which two interactions pair."
+    )
+    max_lags: int = Field(10, ge=1, le=50, description="Previous interactions that an event pairs.")
+    pair_tau_ms: int = Field(
+        6 * _HOUR_MS, ge=1000, le=10 * _YEAR_MS, description="ms scale of item-CF's weight by gap."
+    )
+    max_erased: int = Field(
+        100_000, ge=1, le=2**30, description="Erase tombstones remembered per partition."
+    )
+    max_affinities: int = Field(16, ge=0, le=255, description="Tag and author keys per user.")
+    seen_bits: int = Field(
+        1024, ge=64, le=65_536, description="Bits of each of a user's two seen filters, 64s."
+    )
+    seen_items: int = Field(
+        64, ge=1, le=2**31 - 1, description="Items after which the older seen filter is dropped."
+    )
+    strength_watch: int = Field(1, ge=0, le=255, description="Worth of a strong watch.")
+    strength_like: int = Field(2, ge=0, le=255, description="Worth of a like.")
+    strength_comment: int = Field(3, ge=0, le=255, description="Worth of a comment.")
+    strength_share: int = Field(3, ge=0, le=255, description="Worth of a share.")
+    strength_follow: int = Field(3, ge=0, le=255, description="Worth of a follow.")
+    session_half_life_ms: int = Field(
+        _HOUR_MS // 2, ge=1000, le=_YEAR_MS, description="Half-life (ms) of the session vector."
+    )
+    long_half_life_ms: int = Field(
+        7 * _DAY_MS, ge=1000, le=10 * _YEAR_MS, description="Half-life (ms) of the long vector."
+    )
+    min_completion: float = Field(
+        0.2, ge=0.0, le=1.0, description="Watched share from which a watch is strong."
+    )
+
+
+class ItemSettings(_Group):
+    """Item tables, per partition of item-deltas."""
+
+    max_items: int = Field(1_000_000, ge=64, le=2**30, description="Items owned per partition.")
+    max_ids: int = Field(
+        2_000_000, ge=64, le=2**30, description="Ids known per partition, neighbours included."
+    )
+    windows_ms: tuple[int, ...] = Field(
+        (_DAY_MS, 30 * _DAY_MS), description="Lengths (ms) of one to three co-occurrence windows."
+    )
+    window_weights: tuple[float, ...] = Field(
+        (1.0, 1.0), description="Weight of each window where they are blended."
+    )
+    num_generations: int = Field(4, ge=1, le=64, description="Parts that a window is dropped in.")
+    generation_decay: float = Field(
+        0.8, gt=0.0, le=1.0, description="Weight of a generation against the next newer."
+    )
+    max_pairs: int = Field(
+        8_388_608, ge=64, le=2**33, description="Pair slots per window, 16 bytes each."
+    )
+    max_row_pairs: int = Field(
+        512, ge=4, le=65_536, description="Pair slots of one item per generation, a power of two."
+    )
+
+
+class CatalogueSettings(_Group):
+    """The catalogue that every worker replicates."""
+
+    max_items: int = Field(1_000_000, ge=64, le=2**30, description="Items known to a worker.")
+    dim: int = Field(64, ge=8, le=1024, description="Length of an embedding.")
+    num_neighbours: int = Field(50, ge=1, le=1000, description="Neighbours kept per item.")
+    half_lives_ms: tuple[int, ...] = Field(
+        (5 * _MINUTE_MS, _HOUR_MS, _DAY_MS, 7 * _DAY_MS, 30 * _DAY_MS),
+        description="Half-lives (ms) at which popularity is read, shortest first.",
+    )
+
+
+class SignalSettings(_Group):
+    """Item signals: from an item's owner to every worker."""
+
+    interval_s: float = Field(
+        1.0, ge=0.0, le=3600.0, description="s between two signals of one item."
+    )
+    rows_per_s: int = Field(
+        5_000, ge=1, le=1_000_000, description="Signals per s that a worker publishes."
+    )
+    trending_interval_s: float = Field(
+        1.0, ge=0.1, le=3600.0, description="s between two writes of the trending list."
+    )
+
+
+class RetrievalSettings(_Group):
+    """Candidate sources."""
+
+    max_per_source: int = Field(100, ge=1, le=10_000, description="Candidates per source.")
+    max_candidates: int = Field(300, ge=1, le=10_000, description="Candidates per user in all.")
+    cooccurrence_history: int = Field(
+        10, ge=1, le=512, description="Newest interactions that vote in co-occurrence."
+    )
+    cooccurrence_decay: float = Field(
+        0.8, gt=0.0, le=1.0, description="Weight of a vote per step back, co-occurrence."
+    )
+    cooccurrence_smoothing: float = Field(
+        2.0, ge=0.0, le=1e6, description="Added to both marginals of a pair."
+    )
+    item_cf_history: int = Field(
+        20, ge=1, le=512, description="Newest interactions that vote in item-CF."
+    )
+    item_cf_decay: float = Field(
+        0.9, gt=0.0, le=1.0, description="Weight of a vote per step back, item-CF."
+    )
+    trending_half_life_ms: int | None = Field(
+        None, description="Half-life (ms) that trending ranks by; none fuses all of them."
+    )
+    trending_weights: tuple[float, ...] = Field(
+        (), description="Weight per half-life in the fusion of trending; empty weighs all alike."
+    )
+
+
+class RankingSettings(_Group):
+    """Ranker and slate."""
+
+    ranker: Literal["auto", "fusion", "network"] = Field(
+        "auto", description="auto: the network when weights are given, else fusion."
+    )
+    weights: Path | None = Field(None, description="Folder or manifest of the network's weights.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the network runs.")
+    torch_threads: int = Field(1, ge=1, le=256, description="CPU threads of the network.")
+    fusion_k: float = Field(20.0, gt=0.0, le=1000.0, description="k of reciprocal-rank fusion.")
+    fusion_weights: tuple[float, ...] = Field(
+        (), description="Weight per candidate source in the fusion; empty weighs all alike."
+    )
+    slate_size: int = Field(50, ge=1, le=1000, description="Items in a list (K).")
+    repeats: Literal["allow", "exclude"] = Field(
+        "exclude", description="Whether consumed items may be recommended again."
+    )
+    max_per_author: int = Field(
+        5, ge=0, le=1000, description="Items of one author in a list; 0 = no cap."
+    )
+
+
+class RefreshSettings(_Group):
+    """The refresh loop."""
+
+    interval_ms: int = Field(
+        50, ge=0, le=3_600_000, description="ms between two refreshes of one user."
+    )
+    max_batch: int = Field(64, ge=1, le=4096, description="Users per micro-batch.")
+    max_wait_ms: int = Field(
+        10, ge=0, le=60_000, description="ms that a micro-batch waits to fill."
+    )
+    max_dirty: int = Field(
+        200_000, ge=1, le=2**30, description="Users that wait; beyond it the least urgent is shed."
+    )
+    max_unanswered: int = Field(
+        2_000_000, ge=1, le=2**30, description="Applied events followed for the freshness figure."
+    )
+
+
+class SinkSettings(_Group):
+    """The Redis sink."""
+
+    ttl_s: int = Field(30 * 86_400, ge=1, description="s that a list lives without a refresh.")
+    max_batch: int = Field(512, ge=1, le=65_536, description="Lists per pipeline.")
+    cluster: bool = Field(False, description="Whether the URL names a Redis Cluster.")
+
+
+class Settings(BaseSettings):
+    """All settings; the environment's ``HEADWATER_*`` over the defaults here."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HEADWATER_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    kafka: str | None = Field(
+        None, description="Bootstrap servers, host:port[,host:port]; demo and up start their own."
+    )
+    redis: SecretStr | None = Field(
+        None, description="Redis URL, redis://host:port/0; demo and up start their own."
+    )
+    data_dir: Path = Field(
+        Path.home() / ".local" / "state" / "headwater",
+        description="Folder of snapshots and of the local servers' data.",
+    )
+    epoch: int = Field(
+        0, ge=0, le=999_999, description="Raised when a topic is recreated; part of each version."
+    )
+    topics: TopicSettings = Field(default_factory=TopicSettings)
+    worker: WorkerSettings = Field(default_factory=WorkerSettings)
+    users: UserSettings = Field(default_factory=UserSettings)
+    items: ItemSettings = Field(default_factory=ItemSettings)
+    catalogue: CatalogueSettings = Field(default_factory=CatalogueSettings)
+    signals: SignalSettings = Field(default_factory=SignalSettings)
+    retrieval: RetrievalSettings = Field(default_factory=RetrievalSettings)
+    ranking: RankingSettings = Field(default_factory=RankingSettings)
+    refresh: RefreshSettings = Field(default_factory=RefreshSettings)
+    sink: SinkSettings = Field(default_factory=SinkSettings)
