@@ -7,7 +7,7 @@ Absent: the wire form, which is ``stream.frames``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,4 +106,21 @@ class FrameColumns:
             pair_refs=dense[num_rows:],
             pair_lags=self.pair_lags[first_pair:],
             pair_weights=self.pair_weights[first_pair:],
+        )
+
+    def known_only(self, is_known: NDArray[np.bool_]) -> FrameColumns:
+        """Return the frame without the pairs that touch an unknown id (``is_known`` bool (I,)).
+
+        Rows stay, those of unknown items without pairs: the receiver skips what it cannot place.
+        """
+        num_pairs = np.diff(self.pair_splits)
+        keep = is_known[self.pair_refs] & np.repeat(is_known[self.item_refs], num_pairs)
+        kept_before = np.zeros(len(keep) + 1, np.int64)
+        np.cumsum(keep, out=kept_before[1:])
+        return replace(
+            self,
+            pair_splits=kept_before[self.pair_splits],
+            pair_refs=self.pair_refs[keep],
+            pair_lags=self.pair_lags[keep],
+            pair_weights=self.pair_weights[keep],
         )

@@ -1,0 +1,61 @@
+"""RowQueue: rows waiting for a turn, oldest first, each at most once; bounded by its rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class RowQueue:
+    """First in, first out, without repeats.
+
+    >>> queue = RowQueue(max_rows=8)
+    >>> queue.append(np.array([3, 5], np.int32)); queue.append(np.array([5, 1], np.int32))
+    >>> queue.take(2).tolist(), queue.take(2).tolist()
+    ([3, 5], [1])
+    """
+
+    def __init__(self, *, max_rows: int) -> None:
+        self._is_waiting = np.zeros(max_rows, np.bool_)
+        self._ring = np.zeros(max_rows, np.int32)
+        self._first = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, rows: NDArray[np.int32]) -> None:
+        """Let rows (distinct) wait unless they already do."""
+        rows = rows[~self._is_waiting[rows]]
+        self._is_waiting[rows] = True
+        places = (self._first + self._count + np.arange(len(rows))) % len(self._ring)
+        self._ring[places] = rows
+        self._count += len(rows)
+
+    def rows(self) -> NDArray[np.int32]:
+        """Return a copy of the waiting rows, oldest first: int32."""
+        places = (self._first + np.arange(self._count)) % len(self._ring)
+        return self._ring[places]
+
+    def take(self, max_rows: int) -> NDArray[np.int32]:
+        """Remove and return up to ``max_rows`` rows, oldest first: int32."""
+        count = min(max_rows, self._count)
+        places = (self._first + np.arange(count)) % len(self._ring)
+        rows = self._ring[places]
+        self._is_waiting[rows] = False
+        self._first = (self._first + count) % len(self._ring)
+        self._count -= count
+        return rows
+
+    def remove(self, rows: NDArray[np.int32]) -> None:
+        """Take rows out of turn, wherever they stand."""
+        waiting = self.rows()
+        self.restore(waiting[~np.isin(waiting, rows)])
+
+    def restore(self, rows: NDArray[np.int32]) -> None:
+        """Replace the queue by the given rows, oldest first."""
+        self._is_waiting[:] = False
+        self._is_waiting[rows] = True
+        self._ring[: len(rows)] = rows
+        self._first = 0
+        self._count = len(rows)
