@@ -1,0 +1,136 @@
+"""What must end a worker on the slab transport, with its reason and without false progress."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+
+from stream.errors import CorruptBatch, LogGap
+from tests.consumers.kafka_calls import committed, numbers, produce, run, until
+from tests.consumers.ledgers import MemoryLedger, make_app, running
+
+pytestmark = pytest.mark.kafka
+
+MakeTopic = Callable[..., str]
+
+
+def test_truncated_log_ends_the_worker(kafka: str, topic: MakeTopic, tmp_path: Path) -> None:
+    name = topic("interactions", 1)
+
+    async def scenario() -> None:
+        await produce(kafka, name, numbers(0, 20))
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+        await admin.start()
+        await admin.delete_records({TopicPartition(name, 0): RecordsToDelete(before_offset=9)})
+        await admin.close()
+        ledger = MemoryLedger({(name, 0): (4, ())})
+        async with running(make_app(kafka, name, ledger, tmp_path)) as task:
+            await asyncio.wait({task})
+
+    with pytest.raises(LogGap, match="came 9"):
+        run(scenario())
+
+
+def test_recreated_topic_ends_the_worker(kafka: str, topic: MakeTopic, tmp_path: Path) -> None:
+    name = topic("interactions", 1)
+
+    async def scenario() -> None:
+        await produce(kafka, name, numbers(0, 5))
+        ledger = MemoryLedger({(name, 0): (1_000, ())})
+        async with running(make_app(kafka, name, ledger, tmp_path)) as task:
+            await asyncio.wait({task})
+
+    with pytest.raises(LogGap, match=r"expected a log that reaches offset 1000, came \[0, 5\)"):
+        run(scenario())
+
+
+def test_topic_recreated_under_a_running_worker_ends_it(
+    kafka: str, topic: MakeTopic, tmp_path: Path
+) -> None:
+    name = topic("recreated", 1)
+
+    async def scenario() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+        await admin.start()
+
+        async def is_gone() -> bool:
+            return name not in await admin.list_topics()
+
+        await produce(kafka, name, numbers(0, 50))
+        ledger = MemoryLedger({})
+        async with running(make_app(kafka, name, ledger, tmp_path)) as task:
+            await ledger.until(lambda: len(ledger.all_values()) == 50)
+            await admin.delete_topics([name])
+            await until(is_gone)
+            await admin.create_topics([NewTopic(name, 1, 1)])
+            await produce(kafka, name, numbers(0, 5))
+            await admin.close()
+            await asyncio.wait({task})
+
+    with pytest.raises(LogGap, match="expected .* offset 50"):
+        run(scenario())
+
+
+def test_batch_beyond_its_cap_ends_the_worker(kafka: str, topic: MakeTopic, tmp_path: Path) -> None:
+    name = topic("interactions", 1)
+
+    async def scenario() -> None:
+        await produce(kafka, name, [bytes(100_000)], compression_type="gzip")
+        ledger = MemoryLedger({})
+        app = make_app(kafka, name, ledger, tmp_path, max_batch_bytes=10_000)
+        async with running(app) as task:
+            await asyncio.wait({task})
+
+    with pytest.raises(CorruptBatch, match="at most 10000"):
+        run(scenario())
+
+
+def test_failing_agent_ends_the_worker_and_nothing_becomes_durable(
+    kafka: str, topic: MakeTopic, tmp_path: Path
+) -> None:
+    name = topic("interactions", 1)
+    ledgers: list[MemoryLedger] = []
+
+    class FailingLedger(MemoryLedger):
+        async def fold(self, slab: Any) -> None:
+            await super().fold(slab)
+            message = "the fold broke"
+            raise ValueError(message)
+
+    async def scenario() -> None:
+        await produce(kafka, name, numbers(0, 5))
+        ledger = FailingLedger({})
+        ledgers.append(ledger)
+        async with running(make_app(kafka, name, ledger, tmp_path)) as task:
+            await asyncio.wait({task})
+
+    with pytest.raises(ValueError, match="the fold broke"):
+        run(scenario())
+    assert [call for call, _ in ledgers[0].calls] == ["retain", "restore"]
+    assert run(committed(kafka, f"group-{name}")) == {}
+
+
+@pytest.mark.parametrize("call", ["retain", "restore"])
+def test_failing_ledger_ends_the_worker(
+    kafka: str, topic: MakeTopic, tmp_path: Path, call: str
+) -> None:
+    name = topic("interactions", 1)
+
+    async def fail(partitions: set[tuple[str, int]]) -> None:
+        message = f"{call} broke"
+        raise OSError(message)
+
+    async def scenario() -> None:
+        ledger = MemoryLedger({})
+        setattr(ledger, call, fail)
+        async with running(make_app(kafka, name, ledger, tmp_path)) as task:
+            await asyncio.wait({task})
+
+    with pytest.raises(OSError, match=f"{call} broke"):
+        run(scenario())
