@@ -7,8 +7,9 @@ test holds the two equal.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from state.kernels import kernel
 
 WATCH = 0
 LIKE = 1
@@ -38,7 +39,7 @@ ONCE_BITS = LIKE_BIT | 1 << NOT_INTERESTED | 1 << FOLLOW
 WHOLE = 255
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def completion_of(watch_ms: int, duration_ms: int) -> int:
     """Return the watched share as a byte: ``floor(255 * watch / duration)``, 0..255.
 
@@ -58,7 +59,7 @@ def completion_of(watch_ms: int, duration_ms: int) -> int:
     return watch_ms * WHOLE // duration_ms
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def strength_of(
     action: int, completion: int, strengths: NDArray[np.uint8], min_completion: int
 ) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from state.actions import ERASE
@@ -24,6 +23,7 @@ from state.event_ids import (
 )
 from state.hashing import partition_of
 from state.id_kernels import IdColumns, add_row, find_row, hash_id
+from state.kernels import kernel
 from state.row_facts import ItemFacts, UserFacts
 from state.user_limits import UserRules
 
@@ -110,7 +110,7 @@ class AdmissionTables(NamedTuple):
     num_item_partitions: int
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _user_row(tables: AdmissionTables, events: EventColumns, i: int, user_hash: np.uint64) -> int:
     """Find or add the event's user; negative where there is no room."""
     start, length = events.user_starts[i], events.user_lengths[i]
@@ -126,7 +126,7 @@ def _user_row(tables: AdmissionTables, events: EventColumns, i: int, user_hash: 
     return int(row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _item_row(tables: AdmissionTables, events: EventColumns, i: int) -> int:
     """Find or add the event's item; negative where there is no room."""
     start, length = events.item_starts[i], events.item_lengths[i]
@@ -146,7 +146,7 @@ def _item_row(tables: AdmissionTables, events: EventColumns, i: int) -> int:
     return int(row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _enter(
     tables: AdmissionTables,
     rules: UserRules,
@@ -163,7 +163,7 @@ def _enter(
     return int(add_event_id(tables.event_ids, user_hash, fingerprint, time_ms, previous))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def admit(
     tables: AdmissionTables,
     rules: UserRules,

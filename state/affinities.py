@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from state.interests import decay
+from state.kernels import kernel
 
 
 class AffinityColumns(NamedTuple):
@@ -31,7 +31,7 @@ class AffinityColumns(NamedTuple):
     times_ms: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def advance_affinities(
     affinities: AffinityColumns, user_row: int, time_ms: int, half_life_ms: float
 ) -> float:
@@ -48,7 +48,7 @@ def advance_affinities(
     return 1.0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_affinity(
     affinities: AffinityColumns, user_row: int, key: np.uint64, weight: np.float32
 ) -> None:
@@ -80,7 +80,7 @@ def add_affinity(
     weights[target] = weight
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear_affinities(affinities: AffinityColumns, user_row: int) -> None:
     """Forget a user's affinities."""
     affinities.keys[user_row] = np.uint64(0)

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from state.hashing import hash64
+from state.kernels import kernel
 from state.table import Arrays, grown_capacity
 
 # Positions in EventIdColumns.counts. Sequence numbers start at 1; [HEAD, NEXT) is in the ring.
@@ -48,7 +48,7 @@ class EventIdColumns(NamedTuple):
     counts: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def event_hash(
     buffer: NDArray[np.uint8], start: int, length: int, user_hash: np.uint64
 ) -> np.uint64:
@@ -56,13 +56,13 @@ def event_hash(
     return np.uint64(hash64(buffer, start, length, user_hash))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _home(slots: NDArray[np.uint64], tag: np.uint64) -> np.uint64:
     """Return the slot where a search begins: the tag's high bits, so that slots tell it alone."""
     return (tag * np.uint64(len(slots))) >> np.uint64(32)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def has_event_id(ids: EventIdColumns, user_hash: np.uint64, event_hash: np.uint64) -> bool:
     """Tell whether the fingerprint is in the set."""
     mask = np.uint64(len(ids.slots) - 1)
@@ -79,7 +79,7 @@ def has_event_id(ids: EventIdColumns, user_hash: np.uint64, event_hash: np.uint6
         slot = (slot + np.uint64(1)) & mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put_slot(ids: EventIdColumns, place: int) -> None:
     mask = np.uint64(len(ids.slots) - 1)
     tag = ids.event_hashes[place] >> np.uint64(32)
@@ -89,7 +89,7 @@ def _put_slot(ids: EventIdColumns, place: int) -> None:
     ids.slots[slot] = (tag << np.uint64(32)) | np.uint64(place + 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _remove_slot(ids: EventIdColumns, place: int) -> None:
     """Empty a place's slot and close the gap (Knuth, TAOCP 3, 6.4, algorithm R)."""
     mask = np.uint64(len(ids.slots) - 1)
@@ -109,7 +109,7 @@ def _remove_slot(ids: EventIdColumns, place: int) -> None:
     ids.slots[hole] = np.uint64(0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _drop_oldest(ids: EventIdColumns) -> bool:
     """Take the oldest arrival out; tell whether it was there (not erased before)."""
     place = ids.counts[HEAD] % len(ids.times_ms)
@@ -126,7 +126,7 @@ def _drop_oldest(ids: EventIdColumns) -> bool:
     return bool(was_alive)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def expire_event_ids(ids: EventIdColumns, horizon_ms: int) -> None:
     """Drop the oldest arrivals while their event time is below ``horizon_ms``."""
     while ids.counts[HEAD] < ids.counts[NEXT]:
@@ -135,7 +135,7 @@ def expire_event_ids(ids: EventIdColumns, horizon_ms: int) -> None:
         _drop_oldest(ids)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_event_id(
     ids: EventIdColumns,
     user_hash: np.uint64,
@@ -163,7 +163,7 @@ def add_event_id(
     return int(sequence)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def erase_event_ids(ids: EventIdColumns, newest: int) -> int:
     """Wipe a user's fingerprints, ``newest`` and all before it; return how many there were."""
     num_erased = 0
@@ -182,7 +182,7 @@ def erase_event_ids(ids: EventIdColumns, newest: int) -> int:
     return num_erased
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_ring(ids: EventIdColumns, old: EventIdColumns) -> None:
     """Copy ``old`` (its places count from the head) into empty arrays, by sequence number."""
     for sequence in range(ids.counts[HEAD], ids.counts[NEXT]):

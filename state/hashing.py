@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from state.kernels import kernel
+
 _PRIME_1 = np.uint64(0x9E3779B185EBCA87)
 _PRIME_2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _PRIME_3 = np.uint64(0x165667B19E3779F9)
@@ -20,12 +22,12 @@ _FOUR = np.uint64(4)
 _EIGHT = np.uint64(8)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _rotate(value: np.uint64, bits: int) -> np.uint64:
     return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def load64(buffer: NDArray[np.uint8], position: np.uint64) -> np.uint64:
     """Read eight bytes, little-endian; ``position`` is unsigned so that LLVM makes one load."""
     return (
@@ -40,7 +42,7 @@ def load64(buffer: NDArray[np.uint8], position: np.uint64) -> np.uint64:
     )
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _load32(buffer: NDArray[np.uint8], position: np.uint64) -> np.uint64:
     return (
         np.uint64(buffer[position])
@@ -50,7 +52,7 @@ def _load32(buffer: NDArray[np.uint8], position: np.uint64) -> np.uint64:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def mix64(value: np.uint64) -> np.uint64:
     """Spread the bits of one word (XXH64's avalanche); a bijection."""
     value = (value ^ (value >> np.uint64(33))) * _PRIME_2
@@ -58,12 +60,12 @@ def mix64(value: np.uint64) -> np.uint64:
     return np.uint64(value ^ (value >> np.uint64(32)))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _round(lane: np.uint64, word: np.uint64) -> np.uint64:
     return np.uint64(_rotate(lane + word * _PRIME_2, 31) * _PRIME_1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _hash_stripes(
     buffer: NDArray[np.uint8], position: np.uint64, stop: np.uint64, seed: np.uint64
 ) -> np.uint64:
@@ -85,7 +87,7 @@ def _hash_stripes(
     return np.uint64((value ^ _round(np.uint64(0), lane_4)) * _PRIME_1 + _PRIME_4)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hash64(buffer: NDArray[np.uint8], start: int, length: int, seed: int) -> np.uint64:
     """Hash one span to 64 bits: XXH64 (Collet 2012, https://xxhash.com), bit for bit.
 
@@ -116,7 +118,7 @@ def hash64(buffer: NDArray[np.uint8], start: int, length: int, seed: int) -> np.
     return np.uint64(mix64(value))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def spans_equal(
     left: NDArray[np.uint8],
     left_start: int,
@@ -141,7 +143,7 @@ def spans_equal(
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def murmur2(buffer: NDArray[np.uint8], start: int, length: int) -> np.uint32:
     """Hash one span as Kafka's default partitioner does (MurmurHash2, seed 0x9747b28c).
 
@@ -169,7 +171,7 @@ def murmur2(buffer: NDArray[np.uint8], start: int, length: int) -> np.uint32:
     return np.uint32(value ^ (value >> np.uint32(15)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def partition_of(buffer: NDArray[np.uint8], start: int, length: int, num_partitions: int) -> int:
     """Return the partition that a Java producer gives to this key: int32, ``[0, n)``.
 

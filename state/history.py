@@ -18,6 +18,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from state.kernels import kernel
+
 EMPTY = -1
 
 
@@ -43,7 +45,7 @@ class HistoryColumns(NamedTuple):
     lengths: NDArray[np.uint8]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def place_of(history: HistoryColumns, user_row: int, entry: int) -> int:
     """Return the physical place of a logical entry (0 = oldest)."""
     place = np.int64(history.heads[user_row]) + entry
@@ -53,7 +55,7 @@ def place_of(history: HistoryColumns, user_row: int, entry: int) -> int:
     return int(place)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_entry(history: HistoryColumns, user_row: int, item_row: int) -> int:
     """Return the logical entry (0 = oldest) of an item, or EMPTY."""
     found = EMPTY
@@ -69,7 +71,7 @@ def find_entry(history: HistoryColumns, user_row: int, item_row: int) -> int:
     return int(entry)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _copy_entry(history: HistoryColumns, user_row: int, source: int, target: int) -> None:
     history.item_rows[user_row, target] = history.item_rows[user_row, source]
     history.times_ms[user_row, target] = history.times_ms[user_row, source]
@@ -78,7 +80,7 @@ def _copy_entry(history: HistoryColumns, user_row: int, source: int, target: int
     history.completions[user_row, target] = history.completions[user_row, source]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def open_newest(history: HistoryColumns, user_row: int) -> int:
     """Append a place, dropping the oldest entry of a full ring; return it (old values inside)."""
     length = np.int64(history.lengths[user_row])
@@ -91,7 +93,7 @@ def open_newest(history: HistoryColumns, user_row: int) -> int:
     return int(place)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def move_to_newest(history: HistoryColumns, user_row: int, entry: int) -> int:
     """Close the gap that an entry leaves and return the newest place, for the caller to fill."""
     newest = np.int64(history.lengths[user_row]) - 1
@@ -142,7 +144,7 @@ def _rewrite(history: HistoryColumns, user_row: int, keep: NDArray[np.int64]) ->
     history.lengths[user_row] = kept
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear_history(history: HistoryColumns, user_row: int) -> None:
     """Forget a user's entries; zeros everywhere."""
     history.item_rows[user_row] = 0

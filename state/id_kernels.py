@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from state.hashing import hash64, spans_equal
+from state.kernels import kernel
 
 UNKNOWN = -1
 NO_ROOM = -2
@@ -43,13 +43,13 @@ class IdColumns(NamedTuple):
     seed: NDArray[np.uint64]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hash_id(ids: IdColumns, buffer: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     """Hash one span as this index does."""
     return np.uint64(hash64(buffer, start, length, ids.seed[0]))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_row(
     ids: IdColumns, buffer: NDArray[np.uint8], start: int, length: int, hashed: np.uint64
 ) -> int:
@@ -70,7 +70,7 @@ def find_row(
         slot = (slot + np.uint64(1)) & mask
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put_slot(slots: NDArray[np.uint64], hashed: np.uint64, row: int) -> None:
     mask = np.uint64(len(slots) - 1)
     slot = hashed & mask
@@ -79,7 +79,7 @@ def _put_slot(slots: NDArray[np.uint64], hashed: np.uint64, row: int) -> None:
     slots[slot] = (hashed >> np.uint64(32) << np.uint64(32)) | np.uint64(row + 1)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_row(
     ids: IdColumns, buffer: NDArray[np.uint8], start: int, length: int, hashed: np.uint64
 ) -> int:
@@ -109,7 +109,7 @@ def add_row(
     return int(row)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def intern_spans(
     ids: IdColumns,
     buffer: NDArray[np.uint8],
@@ -131,7 +131,7 @@ def intern_spans(
     return end
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find_spans(
     ids: IdColumns,
     buffer: NDArray[np.uint8],
@@ -145,7 +145,7 @@ def find_spans(
         rows_out[i] = find_row(ids, buffer, starts[i], lengths[i], hashed)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _remove_slot(ids: IdColumns, row: int) -> None:
     """Empty the slot of a live row and close the gap (Knuth, TAOCP 3, 6.4, algorithm R)."""
     mask = np.uint64(len(ids.slots) - 1)
@@ -167,7 +167,7 @@ def _remove_slot(ids: IdColumns, row: int) -> None:
     ids.slots[hole] = np.uint64(0)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def forget_rows(ids: IdColumns, rows: NDArray[np.int32]) -> int:
     """Make live rows unfindable, in place; return how many were live (moved to the front)."""
     num_forgotten = 0
@@ -182,7 +182,7 @@ def forget_rows(ids: IdColumns, rows: NDArray[np.int32]) -> int:
     return num_forgotten
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def free_rows(ids: IdColumns, rows: NDArray[np.int32]) -> None:
     """Give retired rows back: their bytes become garbage."""
     counts = ids.counts
@@ -199,7 +199,7 @@ def free_rows(ids: IdColumns, rows: NDArray[np.int32]) -> None:
         counts[FREE] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def compact_arena(ids: IdColumns, arena: NDArray[np.uint8]) -> None:
     """Copy the bytes of every row that still has some into ``arena``, in row order."""
     used = 0
@@ -213,7 +213,7 @@ def compact_arena(ids: IdColumns, arena: NDArray[np.uint8]) -> None:
     ids.counts[GARBAGE] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fill_slots(ids: IdColumns) -> None:
     """Enter every live row into empty slots."""
     for row in range(ids.counts[ROWS]):

@@ -17,8 +17,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from state.kernels import kernel
 
 _LN_2 = math.log(2.0)
 
@@ -37,7 +38,7 @@ class InterestColumns(NamedTuple):
     times_ms: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def decay(elapsed_ms: int, half_life_ms: float) -> float:
     """Return ``2 ** (-elapsed / half_life)``; 1 for no or negative elapsed time.
 
@@ -49,7 +50,7 @@ def decay(elapsed_ms: int, half_life_ms: float) -> float:
     return math.exp(-_LN_2 * (elapsed_ms / half_life_ms))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_interest(
     interests: InterestColumns,
     user_row: int,
@@ -79,7 +80,7 @@ def add_interest(
         long[d] = long[d] * keep_long + gain_long * embedding[d]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear_interests(interests: InterestColumns, user_row: int) -> None:
     """Forget a user's vectors."""
     interests.session_vectors[user_row] = np.float32(0.0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from state.kernels import kernel
 
 
 class UserFacts(NamedTuple):
@@ -56,7 +57,7 @@ def make_item_facts(capacity: int) -> ItemFacts:
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear_user_facts(facts: UserFacts, user_row: int) -> None:
     """Forget what is known of a user."""
     facts.num_events[user_row] = 0

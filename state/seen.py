@@ -17,6 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from state.hashing import hash64, mix64
+from state.kernels import kernel
 
 BITS_PER_ITEM = 4
 # Fixed for ever: filters and readers must agree. Digits of pi.
@@ -37,7 +38,7 @@ class SeenColumns(NamedTuple):
     num_items: NDArray[np.int32]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def seen_key(buffer: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     """Return the key of an item id in seen filters; the same in every partition and worker."""
     return np.uint64(hash64(buffer, start, length, np.uint64(_SEED)))
@@ -54,7 +55,7 @@ def seen_keys(
     return keys
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def contains(words: NDArray[np.uint64], key: np.uint64) -> bool:
     """Tell whether a filter (uint64 (W,)) may hold an item: never a false no."""
     num_bits = np.uint64(64 * len(words))
@@ -67,7 +68,7 @@ def contains(words: NDArray[np.uint64], key: np.uint64) -> bool:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _set_bits(words: NDArray[np.uint64], key: np.uint64) -> None:
     num_bits = np.uint64(64 * len(words))
     step = mix64(key) | np.uint64(1)
@@ -77,21 +78,22 @@ def _set_bits(words: NDArray[np.uint64], key: np.uint64) -> None:
         key += step
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_seen(seen: SeenColumns, user_row: int, key: np.uint64, max_items: int) -> None:
     """Remember an item; rotate first when the young filter has had its ``max_items``."""
     young = seen.young_words[user_row]
     if contains(young, key):
         return
     if seen.num_items[user_row] >= max_items:
-        seen.old_words[user_row] = young
-        seen.young_words[user_row] = np.uint64(0)
+        for word in range(len(young)):
+            seen.old_words[user_row, word] = young[word]
+            young[word] = np.uint64(0)
         seen.num_items[user_row] = 0
     _set_bits(young, key)
     seen.num_items[user_row] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear_seen(seen: SeenColumns, user_row: int) -> None:
     """Forget what a user has seen."""
     seen.young_words[user_row] = np.uint64(0)

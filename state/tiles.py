@@ -11,10 +11,10 @@ enters the tile that takes its place.
 
 from __future__ import annotations
 
-from numba import njit
+from state.kernels import kernel
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tile_of(timestamp_ms: int, tile_ms: int) -> int:
     """Return the tile ``n`` with ``n * tile_ms <= timestamp < (n + 1) * tile_ms``.
 
@@ -24,7 +24,7 @@ def tile_of(timestamp_ms: int, tile_ms: int) -> int:
     return timestamp_ms // tile_ms
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def tile_start_ms(tile: int, tile_ms: int) -> int:
     """Return the first millisecond of a tile; it ends before ``tile_start_ms(tile + 1)``.
 
@@ -34,7 +34,7 @@ def tile_start_ms(tile: int, tile_ms: int) -> int:
     return tile * tile_ms
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def oldest_tile(newest_tile: int, num_tiles: int) -> int:
     """Return the oldest tile of the window ``[newest - num_tiles + 1, newest]``.
 
@@ -44,7 +44,7 @@ def oldest_tile(newest_tile: int, num_tiles: int) -> int:
     return newest_tile - num_tiles + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def is_in_window(tile: int, newest_tile: int, num_tiles: int) -> bool:
     """Tell whether a tile is still kept; one newer than the newest is not there yet.
 
@@ -54,7 +54,7 @@ def is_in_window(tile: int, newest_tile: int, num_tiles: int) -> bool:
     return newest_tile - num_tiles < tile <= newest_tile
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def ring_place(tile: int, num_tiles: int) -> int:
     """Return the place of a tile in its ring: tiles ``num_tiles`` apart share one.
 

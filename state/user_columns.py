@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from state.affinities import AffinityColumns
 from state.history import HistoryColumns, place_of
 from state.interests import InterestColumns, decay
+from state.kernels import kernel
 from state.row_facts import ItemFacts, UserFacts
 from state.seen import SeenColumns
 
@@ -44,7 +45,7 @@ class UserColumns:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _copy_histories(
     user_rows: NDArray[np.int32],
     history: HistoryColumns,

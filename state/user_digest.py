@@ -11,13 +11,13 @@ import struct
 from collections.abc import Iterator
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from state.admission import COUNTER_NAMES
 from state.erased_users import ErasedUsers
 from state.history import HistoryColumns, place_of
 from state.id_kernels import IdColumns
+from state.kernels import kernel
 from state.row_facts import UserFacts
 from state.seen import SeenColumns
 from state.user_tables import UserTables
@@ -26,7 +26,7 @@ from state.user_tables import UserTables
 _CHUNK = 4096
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put(out: NDArray[np.uint8], at: int, value: int, num_bytes: int) -> int:
     """Write an integer, little-endian; return the position behind it."""
     word = np.uint64(value)
@@ -35,7 +35,7 @@ def _put(out: NDArray[np.uint8], at: int, value: int, num_bytes: int) -> int:
     return at + num_bytes
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put_id(out: NDArray[np.uint8], at: int, ids: IdColumns, row: int) -> int:
     length = np.int64(ids.lengths[row])
     at = _put(out, at, length, 1)
@@ -44,7 +44,7 @@ def _put_id(out: NDArray[np.uint8], at: int, ids: IdColumns, row: int) -> int:
     return at + int(length)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _users_size(
     rows: NDArray[np.int32], users: IdColumns, items: IdColumns, history: HistoryColumns
 ) -> int:
@@ -52,13 +52,13 @@ def _users_size(
     size = 0
     for b in range(len(rows)):
         row = int(rows[b])
-        size += 1 + np.int64(users.lengths[row]) + 8 + 8 + 1 + 4
+        size += 1 + int(users.lengths[row]) + 8 + 8 + 1 + 4
         for place in range(history.lengths[row]):
-            size += 1 + np.int64(items.lengths[history.item_rows[row, place]]) + 8 + 1 + 2 + 1
+            size += 1 + int(items.lengths[history.item_rows[row, place]]) + 8 + 1 + 2 + 1
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _put_users(
     out: NDArray[np.uint8],
     rows: NDArray[np.int32],

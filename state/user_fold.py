@@ -11,7 +11,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from state.actions import (
@@ -35,6 +34,7 @@ from state.history import (
     place_of,
 )
 from state.interests import InterestColumns, add_interest
+from state.kernels import kernel
 from state.row_facts import ItemFacts
 from state.seen import SeenColumns, add_seen, seen_key
 from state.user_limits import UserRules
@@ -96,7 +96,7 @@ class FoldTables(NamedTuple):
     catalogue: CatalogueColumns
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _emit(
     deltas: DeltaColumns,
     offset: int,
@@ -118,7 +118,7 @@ def _emit(
     deltas.counts[_ROWS] = row + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _pair(
     deltas: DeltaColumns, rules: UserRules, history: HistoryColumns, user_row: int, time_ms: int
 ) -> None:
@@ -141,7 +141,7 @@ def _pair(
         deltas.counts[_PAIRS] = pair + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _derive(
     tables: FoldTables,
     rules: UserRules,
@@ -171,7 +171,7 @@ def _derive(
         add_affinity(tables.affinities, user_row, key, gain)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _take_back(
     tables: FoldTables,
     rules: UserRules,
@@ -195,7 +195,7 @@ def _take_back(
     history.actions[user_row, place] |= np.uint16(UNLIKE_BIT)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _interact(
     tables: FoldTables,
     rules: UserRules,
@@ -249,7 +249,7 @@ def _interact(
     _derive(tables, rules, user_row, item_row, weight, time_ms)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fold(
     tables: FoldTables,
     rules: UserRules,

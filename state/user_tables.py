@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from state.admission import COUNTER_NAMES, EVICTED_ITEMS, EVICTED_USERS
@@ -19,6 +18,7 @@ from state.event_ids import EventIdColumns, EventIds, erase_event_ids
 from state.history import HistoryColumns, clear_history, drop_items, make_history
 from state.id_index import IdIndex
 from state.interests import InterestColumns, clear_interests, make_interests
+from state.kernels import kernel
 from state.row_facts import (
     UserFacts,
     clear_user_facts,
@@ -37,7 +37,7 @@ from state.table import (
 from state.user_limits import UserLimits
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _clear_users(
     user_rows: NDArray[np.int32],
     facts: UserFacts,
