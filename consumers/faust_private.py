@@ -5,16 +5,16 @@ Pinned: faust-streaming 0.15.3, aiokafka 0.14.0, mode-streaming 0.7.1. Each use 
 
 All of it is mechanism. :func:`hand_out_slabs` makes one aiokafka consumer hand out slabs instead
 of records; :func:`known_partitions` asks for topics that are not assigned yet; :func:`leave_group`
-sends the LeaveGroup that aiokafka holds back for static members; :class:`SlabThread` and
-:class:`SlabConsumer` open the same doors in Faust's driver. What is decided behind the doors is in
-:mod:`consumers.transport`.
+sends the LeaveGroup that aiokafka holds back for static members; :func:`stop_consumer` stops while
+the broker is away; :class:`SlabThread` and :class:`SlabConsumer` open the same doors in Faust's
+driver. What is decided behind the doors is in :mod:`consumers.transport`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -185,6 +185,21 @@ async def leave_group(consumer: AIOKafkaConsumer) -> None:
         logger.warning("the group was not told that this worker leaves: %r", error)
 
 
+async def stop_consumer(consumer: AIOKafkaConsumer, stop: Callable[[], Awaitable[Any]]) -> None:
+    """Stop a consumer by calling ``stop``, also while its broker is away.
+
+    aiokafka cancels its fetches and then awaits them: one that waits for a lost broker ends the
+    stop with CancelledError, and the connections stay open.
+    """
+    try:
+        await stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        await consumer._client.close()
+
+
 class SlabThread(stock_driver.AIOKafkaConsumerThread):
     """Faust's consumer thread: read_committed, short waits, slabs, seeks to the state's offsets."""
 
@@ -206,9 +221,12 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
 
     async def on_thread_stop(self) -> None:
         """Leave the group, then stop."""
-        if self._consumer is not None and self._consumer._coordinator is not None:
+        if self._consumer is None:
+            await super().on_thread_stop()
+            return
+        if self._consumer._coordinator is not None:
             await leave_group(self._consumer)
-        await super().on_thread_stop()
+        await stop_consumer(self._consumer, super().on_thread_stop)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek slab partitions to the state's next offsets, the others to committed ones."""

@@ -18,7 +18,12 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumers.faust_private import SlabSource, hand_out_slabs, known_partitions
+from consumers.faust_private import (
+    SlabSource,
+    hand_out_slabs,
+    known_partitions,
+    stop_consumer,
+)
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES, RecordsWalk
 from stream.errors import ConfigurationError, ServerUnreachable
 from stream.slab import Slab
@@ -125,7 +130,7 @@ class BroadcastReader:
             await self._assign()
             self._ends = await self._within_outage(self._consumer.end_offsets, list(self._next))
         except BaseException:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer, self._consumer.stop)
             self._consumer = None
             raise
         self._note_progress()
@@ -155,7 +160,7 @@ class BroadcastReader:
             with suppress(asyncio.CancelledError, Exception):
                 await self._task
         if self._consumer is not None:
-            await self._consumer.stop()
+            await stop_consumer(self._consumer, self._consumer.stop)
             self._consumer = None
 
     def _running(self) -> asyncio.Task[None]:

@@ -143,6 +143,13 @@ def test_coordinator_holds_leave_group_back_for_static_members() -> None:
     assert "if self._closing.done():\n            return" in source_of(GroupCoordinator.close)
 
 
+def test_closing_a_fetcher_awaits_what_it_cancelled() -> None:
+    # When aiokafka guards this await, stop_consumer can go.
+    source = source_of(stock_fetcher.Fetcher.close)
+    assert source.rstrip().endswith("x.cancel()\n            await x")
+    assert "await self._client.close()" in source_of(stock_consumer.AIOKafkaConsumer.stop)
+
+
 def test_client_tracks_topics() -> None:
     assert "return res" in source_of(AIOKafkaClient.set_topics)
 
