@@ -1,0 +1,79 @@
+# Headwater. `make` alone prints what there is to do.
+#
+# Python 3.11 or newer is all that must be on the machine; PYTHON names another one. Values of
+# SECONDS and the like are put into commands by make, not read by the shell: SECONDS is a special
+# variable of bash.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ROOMS := stream consumers state models local evaluation
+CODE := $(ROOMS) tests benchmarks
+
+# For `make demo`: how long in s, events per second, times real time, 1 for no live view.
+SECONDS ?=
+EVENTS ?=
+SPEED ?=
+HEADLESS ?=
+# For `make test` and `make check`: more words for pytest (PYTEST="-k snapshot -x").
+PYTEST ?=
+
+DEMO_FLAGS := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(EVENTS),--events $(EVENTS)) \
+  $(if $(SPEED),--speed $(SPEED)) $(if $(filter-out 0,$(HEADLESS)),--headless --json)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fix test-integration bench install lint
+# bash would take an exported SECONDS as its clock; nothing below reads these from the environment.
+unexport SECONDS EVENTS SPEED HEADLESS
+
+help: ## print this
+	@echo "Headwater: streaming recommendations. Usage: make TARGET [NAME=VALUE]"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(firstword $(MAKEFILE_LIST)) \
+	  | awk -F'|' '{ printf "  make %-17s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  make demo SECONDS=60 EVENTS=200 SPEED=1 HEADLESS=1   (each may be left out)"
+	@echo "  make test PYTEST='-k snapshot -x'; HEADWATER_KAFKA, HEADWATER_REDIS name your servers"
+
+demo: $(STAMP) ## everything at once: Kafka, Redis, one worker, simulated users, a live view
+	@$(BIN)/headwater demo $(DEMO_FLAGS)
+
+test: lint ## check, and every test against Apache Kafka and Redis; ends with what was skipped and why
+	$(BIN)/python -m pytest tests $(ROOMS) -q $(PYTEST)
+
+check: lint ## format, lint, types, import contracts, tests without servers, documentation tests
+	$(BIN)/python -m pytest tests $(ROOMS) -q -m "not kafka and not redis" $(PYTEST)
+
+lint: $(STAMP)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: $(STAMP) ## format the code and repair what the linter can
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+test-integration: $(STAMP) ## only the tests against Apache Kafka and Redis
+	$(BIN)/python -m pytest tests -q -m "kafka or redis" $(PYTEST)
+
+bench: $(STAMP) ## every benchmark, one after the other; each prints one line of JSON
+	@for file in benchmarks/bench_*.py; do \
+	  echo "$$file" >&2; $(BIN)/python "$$file" || exit 1; done
+
+install: $(STAMP) ## only the environment in .venv
+
+# The environment is made once, and again when what it depends on changes.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "expected Python 3.11 or newer, found $$($(PYTHON) --version 2>&1 || true):" \
+	    "name another one, as in make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV): on Linux about 2.5 GB of packages are downloaded once (PyTorch" \
+	  "and its CUDA libraries are nearly all of it)" >&2
+	@echo "and take 5.5 GB unpacked: two minutes on a fast line, about ten at 50 Mbit/s. The first" \
+	  "start of Kafka fetches 45 MB of jars." >&2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev]'
+	@touch $@
