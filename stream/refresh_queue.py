@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from stream.dirty_users import EXPLICIT, PASSIVE, DirtyUsers, RefreshBatch
 
 _NONE = -1
-
 _FOREVER_MS = 1 << 62
 
 _READY = 1
@@ -95,7 +94,8 @@ class RefreshQueue:
         self._num_free = max_users
         self._next_ticket = 1
         self._cooling: deque[tuple[int, int]] = deque()  # (due_ms, entry), ascending.
-        self._num_in_flight = 0
+        self.num_in_flight = 0
+        self._held: set[int] = set()
         self.num_shed = 0
         self.num_coalesced = 0
 
@@ -104,14 +104,17 @@ class RefreshQueue:
         return sum(lane.num_ready for lane in self._lanes.values())
 
     @property
-    def num_in_flight(self) -> int:
-        """Users taken and not finished."""
-        return self._num_in_flight
-
-    @property
     def num_known(self) -> int:
         """Users in any state; bounded by ``max_users``."""
         return self._max_users - self._num_free
+
+    def hold(self, partition: int) -> None:
+        """Take nobody of a partition that still catches up with its log."""
+        self._held.add(partition)
+
+    def release(self, partition: int) -> None:
+        """End :meth:`hold`."""
+        self._held.discard(partition)
 
     def offer(self, users: DirtyUsers, now_ms: int) -> int:
         """Mark users dirty; return how many were shed for want of room.
@@ -141,7 +144,7 @@ class RefreshQueue:
         self._warm(_FOREVER_MS if flush else now_ms)
         choice: tuple[int, int, _Lane] | None = None
         for partition, lane in self._lanes.items():
-            if not lane.num_ready:
+            if not lane.num_ready or partition in self._held:
                 continue
             deadline, since = self._head(lane)
             is_due = lane.num_ready >= self._max_batch or now_ms - since >= self._max_wait_ms
@@ -154,7 +157,7 @@ class RefreshQueue:
         lane.num_ready -= len(slots)
         self._states[slots] = _IN_FLIGHT
         self._dirty_levels[slots] = _NONE
-        self._num_in_flight += len(slots)
+        self.num_in_flight += len(slots)
         self._stamp(slots)
         return RefreshBatch(
             partition=partition,
@@ -186,7 +189,7 @@ class RefreshQueue:
         is_ours = self._tickets[batch.slots] == batch.tickets
         if is_gone is None:
             is_gone = np.zeros(len(batch), np.bool_)
-        self._num_in_flight -= int(is_ours.sum())
+        self.num_in_flight -= int(is_ours.sum())
         due_ms = batch.taken_ms + self._interval_ms
         if self._cooling:
             due_ms = max(due_ms, self._cooling[-1][0])
@@ -206,12 +209,19 @@ class RefreshQueue:
     def next_due_ms(self, now_ms: int) -> int | None:
         """Return when :meth:`take` may have something, at the earliest; None when never."""
         due: list[int] = [self._cooling[0][0]] if self._cooling else []
-        for lane in self._lanes.values():
+        for partition, lane in self._lanes.items():
+            if partition in self._held:
+                continue
             if lane.num_ready >= self._max_batch:
                 return now_ms
             if lane.num_ready:
                 due.append(self._head(lane)[1] + self._max_wait_ms)
         return max(min(due), now_ms) if due else None
+
+    def knows(self, partition: int, user_rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Return bool (n,): the row waits, flies or cools."""
+        lane = self._lanes.get(partition)
+        return np.zeros(len(user_rows), bool) if lane is None else lane.slots_of(user_rows) >= 0
 
     def drop(self, partition: int) -> int:
         """Forget a partition's users (it moved to another worker); return how many."""
@@ -219,7 +229,7 @@ class RefreshQueue:
         if lane is None:
             return 0
         slots = lane.slot_of_row[lane.slot_of_row >= 0].astype(np.int64)
-        self._num_in_flight -= int((self._states[slots] == _IN_FLIGHT).sum())
+        self.num_in_flight -= int((self._states[slots] == _IN_FLIGHT).sum())
         self._free_slots(slots)
         return len(slots)
 

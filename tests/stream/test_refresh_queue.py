@@ -170,6 +170,16 @@ def test_a_dropped_partition_leaves_nothing_behind():
     assert q.take(5).user_rows.tolist() == [5, 6]
 
 
+def test_a_held_partition_waits_and_keeps_its_users():
+    q = queue(max_wait_ms=0)
+    q.hold(0)
+    q.offer(users([1], partition=0), 0)
+    assert q.take(5) is None
+    assert q.next_due_ms(5) is None
+    q.release(0)
+    assert q.take(5).user_rows.tolist() == [1]
+
+
 def test_a_flush_takes_everybody_at_once():
     q = queue()
     q.offer(users([1]), 0)
