@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Added to the out / in sums of an item: a transition seen once of once is not a certainty.
 _SMOOTHING = np.float32(2.0)
+_NO_KEY = np.uint64(0)
+_LOW_SIX = np.uint64(63)
 
 
 @njit(cache=True, nogil=True)
@@ -120,7 +122,7 @@ def _gather_transitions(
 
 
 @njit(cache=True, nogil=True)
-def _gather_popularity(
+def _gather_counts(
     splits: NDArray[np.int64],
     item_rows: NDArray[np.int32],
     now_ms: NDArray[np.int64],
@@ -129,25 +131,51 @@ def _gather_popularity(
     half_lives_ms: NDArray[np.float64],
     created_at_ms: NDArray[np.int64],
     action_counts: NDArray[np.float32],
-    logs: NDArray[np.float32],
+    values: NDArray[np.float32],
+    exponents: NDArray[np.float32],
     ages_ms: NDArray[np.int64],
     rates: NDArray[np.float32],
 ) -> None:
-    """Fill popularity logs (C, P), ages (C,) and action rates (C, 5)."""
+    """Fill popularity (C, P) and its decay's exponents, ages (C,) and action rates (C, 5)."""
+    slopes = -np.log(2.0) / half_lives_ms
+    num_actions = action_counts.shape[1]
     for b in range(len(now_ms)):
         for c in range(splits[b], splits[b + 1]):
             row = item_rows[c]
             elapsed = float(max(now_ms[b] - popularity_time_ms[row], 0))
-            for h in range(len(half_lives_ms)):
-                if popularity[row, h] > 0.0:
-                    decayed = popularity[row, h] * np.exp2(-elapsed / half_lives_ms[h])
-                    logs[c, h] = np.log1p(decayed)
+            for h in range(len(slopes)):
+                values[c, h] = popularity[row, h]
+                exponents[c, h] = elapsed * slopes[h]
             ages_ms[c] = max(now_ms[b] - created_at_ms[row], 0)
             total = np.float32(1.0)
-            for action in range(action_counts.shape[1]):
+            for action in range(num_actions):
                 total += action_counts[row, action]
-            for action in range(action_counts.shape[1]):
+            for action in range(num_actions):
                 rates[c, action] = action_counts[row, action] / total
+
+
+def _popularity_logs(
+    values: NDArray[np.float32], exponents: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return ``log(1 + value e^exponent)``; in NumPy, whose exp and log run in vectors."""
+    np.exp(exponents, out=exponents)
+    np.maximum(values, 0.0, out=values)
+    values *= exponents
+    values += np.float32(1.0)
+    return np.log(values, out=values)
+
+
+@njit(cache=True, nogil=True)
+def _share_of(
+    key: np.uint64, mask: np.uint64, keys: NDArray[np.uint64], weights: NDArray[np.float32]
+) -> np.float32:
+    """Return the weight of one key; mask has the bit of every key, so that most ask no more."""
+    if key == _NO_KEY or not mask >> (key & _LOW_SIX) & np.uint64(1):
+        return np.float32(0.0)
+    for a in range(len(keys)):
+        if keys[a] == key:
+            return weights[a]
+    return np.float32(0.0)
 
 
 @njit(cache=True, nogil=True)
@@ -163,27 +191,23 @@ def _gather_affinities(
     tags: NDArray[np.float32],
 ) -> None:
     """Fill the shares (C,) of the user's affinity weight on the author and on tags + category."""
-    zero = np.uint64(0)
     for b in range(len(splits) - 1):
+        mask = _NO_KEY
         total = np.float32(0.0)
         for a in range(keys.shape[1]):
-            if keys[b, a] != zero:
+            if keys[b, a] != _NO_KEY:
+                mask |= np.uint64(1) << (keys[b, a] & _LOW_SIX)
                 total += weights[b, a]
         if total <= 0.0:
             continue
+        own_keys, own_weights = keys[b], weights[b]
         for c in range(splits[b], splits[b + 1]):
             row = item_rows[c]
-            for a in range(keys.shape[1]):
-                key = keys[b, a]
-                if key == zero:
-                    continue
-                if key == author_keys[row]:
-                    authors[c] += weights[b, a] / total
-                is_tag = key == category_keys[row]
-                for t in range(tag_keys.shape[1]):
-                    is_tag = is_tag or key == tag_keys[row, t]
-                if is_tag:
-                    tags[c] += weights[b, a] / total
+            authors[c] = _share_of(author_keys[row], mask, own_keys, own_weights) / total
+            share = _share_of(category_keys[row], mask, own_keys, own_weights)
+            for t in range(tag_keys.shape[1]):
+                share += _share_of(tag_keys[row, t], mask, own_keys, own_weights)
+            tags[c] = min(share / total, np.float32(1.0))
 
 
 @njit(cache=True, nogil=True)
@@ -288,10 +312,11 @@ def _candidate_columns(
     splits, rows = candidates.splits, candidates.item_rows
     num_candidates, num_rows = len(rows), len(catalogue.embeddings)
     half_lives_ms = np.asarray(catalogue.limits.half_lives_ms, np.float64)
-    logs = np.zeros((num_candidates, len(half_lives_ms)), np.float32)
-    ages_ms = np.zeros(num_candidates, np.int64)
-    rates = np.zeros((num_candidates, NUM_RATES), np.float32)
-    _gather_popularity(
+    values = np.empty((num_candidates, len(half_lives_ms)), np.float32)
+    exponents = np.empty_like(values)
+    ages_ms = np.empty(num_candidates, np.int64)
+    rates = np.empty((num_candidates, NUM_RATES), np.float32)
+    _gather_counts(
         splits,
         rows,
         users.now_ms,
@@ -300,7 +325,8 @@ def _candidate_columns(
         half_lives_ms,
         catalogue.created_at_ms,
         catalogue.action_counts,
-        logs,
+        values,
+        exponents,
         ages_ms,
         rates,
     )
@@ -333,7 +359,7 @@ def _candidate_columns(
     )
     return {
         "candidate_embeddings": catalogue.embeddings[rows],
-        "candidate_popularity_logs": logs,
+        "candidate_popularity_logs": _popularity_logs(values, exponents),
         "candidate_ages_ms": ages_ms,
         "candidate_durations_ms": catalogue.duration_ms[rows],
         "candidate_action_rates": rates,

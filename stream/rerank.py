@@ -13,7 +13,7 @@ Per user, in order:
 5. refill: where the supply ends early, seen items, only after all unseen and marked.
 
 Law 6: the slate is a subset of the candidates without duplicates, and every other candidate has a
-reason. Absent: any randomness; ties go to the smaller hash of the item id.
+reason. Absent: any randomness; ties go to the earlier candidate.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from stream.candidates import SOURCES
 from stream.errors import ConfigurationError
-from stream.rerank_picking import SlateColumns, rerank_kernel
+from stream.rerank_picking import SlateColumns, judge_kernel, pick_kernel
 from stream.rerank_pool import Contenders, Reason, RerankRules
 from stream.sources.scratch import Histories
 
@@ -145,7 +145,6 @@ def rerank(
         splits=candidates.splits,
         rows=rows,
         scores=scores.values,
-        hashes=catalogue.item_hashes[rows],
         authors=catalogue.author_keys[rows],
         interactions=catalogue.interactions[rows],
         fresh_ranks=np.ascontiguousarray(candidates.ranks[:, _FRESH]),
@@ -161,15 +160,13 @@ def rerank(
         is_explored=np.zeros(bound, np.bool_),
         is_refilled=np.zeros(bound, np.bool_),
     )
-    rerank_kernel(
-        Histories.of(users),
-        contenders,
-        _rules(limits),
-        catalogue.author_keys,
-        catalogue.embeddings,
-        np.zeros(len(catalogue.is_live), np.uint8),
-        into,
-    )
+    rules = _rules(limits)
+    # (B, W): candidates of a user in ascending order of what decides, once sorted; 0 = out.
+    keys = np.zeros((num_users, int(np.diff(candidates.splits).max(initial=0))), np.uint64)
+    blocked_items = np.zeros(len(catalogue.is_live), np.uint8)
+    judge_kernel(Histories.of(users), contenders, rules, catalogue.author_keys, blocked_items, keys)
+    keys.sort(axis=1)
+    pick_kernel(contenders, rules, catalogue.embeddings, keys, into)
     picked = into.candidates[: into.splits[-1]]
     return Slates(
         splits=into.splits,

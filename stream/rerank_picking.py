@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from stream.rerank_pool import (
     KEPT,
-    OVERFLOW,
-    SEEN,
     Contenders,
     Pool,
     RerankRules,
@@ -67,8 +65,9 @@ def _compete(
     for place in range(size):
         c = pool.members[place]
         relevance[place] = contenders.relevance[c]
+        vector = embeddings[contenders.rows[c]]
         for d in range(dim):
-            vectors[d, place] = embeddings[contenders.rows[c], d]
+            vectors[d, place] = vector[d]
     return Competition(
         relevance,
         np.ones(size, np.float32),
@@ -82,11 +81,12 @@ def _compete(
 @njit(cache=True, nogil=True)
 def _largest(field: Competition, diversity: np.float32) -> tuple[int, float]:
     """Return place and value of the best that is not taken; the first of equals."""
+    relevance, multipliers, similarity = field.relevance, field.multipliers, field.similarity
+    is_taken = field.is_taken
     best, best_value = -1, np.float32(-np.inf)
-    for place in range(len(field.relevance)):
-        value = field.relevance[place] * field.multipliers[place]
-        value -= diversity * field.similarity[place]
-        if not field.is_taken[place] and (best < 0 or value > best_value):
+    for place in range(len(relevance)):
+        value = relevance[place] * multipliers[place] - diversity * similarity[place]
+        if value > best_value and not is_taken[place]:
             best, best_value = place, value
     return best, best_value
 
@@ -102,40 +102,47 @@ def _next_explorer(num_explorers: int, pool: Pool, field: Competition) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _take(chosen: int, pool: Pool, rules: RerankRules, field: Competition) -> None:
+def _take(
+    chosen: int,
+    authors: NDArray[np.int32],
+    author_decay: np.float32,
+    author_floor: np.float32,
+    field: Competition,
+) -> None:
     """Take one member: its author and what resembles it count less from now on."""
+    multipliers, products, similarity = field.multipliers, field.products, field.similarity
+    vectors, size = field.vectors, len(field.relevance)
     field.is_taken[chosen] = True
-    size = len(field.relevance)
-    if pool.authors[chosen] >= 0:
+    if authors[chosen] >= 0:
         for place in range(size):
-            if pool.authors[place] == pool.authors[chosen]:
+            if authors[place] == authors[chosen]:
                 # (1 - f) d^(k + 1) + f out of (1 - f) d^k + f.
-                above = field.multipliers[place] - rules.author_floor
-                field.multipliers[place] = above * rules.author_decay + rules.author_floor
-    if len(field.vectors) == 0:
+                above = multipliers[place] - author_floor
+                multipliers[place] = above * author_decay + author_floor
+    if len(vectors) == 0:
         return
     # By dimension, then by member: the inner loop vectorises without reordering any sum.
-    field.products[:] = np.float32(0.0)
-    for d in range(len(field.vectors)):
-        weight = field.vectors[d, chosen]
+    products[:] = np.float32(0.0)
+    for d in range(len(vectors)):
+        row = vectors[d]
+        weight = row[chosen]
         for place in range(size):
-            field.products[place] += weight * field.vectors[d, place]
+            products[place] += weight * row[place]
     for place in range(size):
-        field.similarity[place] = max(field.similarity[place], field.products[place])
+        similarity[place] = max(similarity[place], products[place])
 
 
 @njit(cache=True, nogil=True)
 def _refill(
-    size: int,
+    seen: NDArray[np.int32],
     begin: int,
     slate: int,
     contenders: Contenders,
     rules: RerankRules,
-    pool: Pool,
     into: SlateColumns,
 ) -> int:
-    """Append seen candidates out of ``pool.order[:size]`` within the author cap; return K."""
-    for c in pool.order[:size]:
+    """Append seen candidates within the author cap; return the slate's length."""
+    for c in seen:
         if slate == rules.slate_size:
             break
         key = contenders.authors[c]
@@ -175,7 +182,7 @@ def _mark_blocked(
 
 @njit(cache=True, nogil=True)
 def _fill_slate(
-    b: int,
+    order: tuple[int, int],
     begin: int,
     contenders: Contenders,
     rules: RerankRules,
@@ -183,12 +190,15 @@ def _fill_slate(
     pool: Pool,
     into: SlateColumns,
 ) -> int:
-    """Run steps 3 to 5 for user b, whose slate starts at ``begin``; return its length."""
-    size = put_in_order(b, contenders, OVERFLOW, pool)
-    num_explorers = choose_explorers(size, contenders, rules, pool)
-    size = fill_pool(size, num_explorers, contenders, rules, pool)
+    """Run steps 3 to 5 for one user whose slate starts at ``begin``; return its length.
+
+    ``order`` tells how many of ``pool.order`` are in the running, and with the seen.
+    """
+    num_explorers = choose_explorers(order[0], contenders, rules, pool)
+    size = fill_pool(order[0], num_explorers, contenders, rules, pool)
     dim = embeddings.shape[1] if rules.diversity > 0.0 else 0
     field = _compete(size, contenders, pool, embeddings, dim)
+    decay, floor = np.float32(rules.author_decay), np.float32(rules.author_floor)
     slate = min(size, rules.slate_size)
     for step in range(slate):
         chosen, value = -1, np.float32(0.0)
@@ -202,52 +212,72 @@ def _fill_slate(
             chosen, value = _largest(field, np.float32(rules.diversity))
         into.candidates[begin + step] = pool.members[chosen]
         into.values[begin + step] = value
-        _take(chosen, pool, rules, field)
-    if rules.refill_seen and slate < rules.slate_size:
-        size = put_in_order(b, contenders, SEEN, pool)
-        slate = _refill(size, begin, slate, contenders, rules, pool, into)
+        _take(chosen, pool.authors, decay, floor, field)
+    if rules.refill_seen:
+        seen = pool.order[order[0] : order[1]]
+        slate = _refill(seen, begin, slate, contenders, rules, into)
     for place in range(begin, begin + slate):
         contenders.reasons[into.candidates[place]] = KEPT
     return slate
 
 
 @njit(cache=True, nogil=True)
-def rerank_kernel(
+def judge_kernel(
     histories: Histories,
     contenders: Contenders,
     rules: RerankRules,
     author_keys: NDArray[np.uint64],
-    embeddings: NDArray[np.float32],
     blocked_items: NDArray[np.uint8],
-    into: SlateColumns,
+    keys: NDArray[np.uint64],
 ) -> None:
-    """Run the five steps for every user.
+    """Run steps 1 and 2 for every user.
 
     Args:
         histories: Of B users.
         contenders: Their candidates; reasons and relevance are filled.
         rules: The numbers.
         author_keys: uint64 (N,), by catalogue row.
-        embeddings: float32 (N, D), by catalogue row.
         blocked_items: uint8 (N,), comes and leaves zeroed.
+        keys: uint64 (B, W), sort keys; comes zeroed.
+    """
+    blocked_authors = np.empty(histories.rows.shape[1], np.uint64)
+    for b in range(len(histories.lengths)):
+        begin, end = contenders.splits[b], contenders.splits[b + 1]
+        size = _mark_blocked(histories, b, author_keys, 1, blocked_items, blocked_authors)
+        judge(begin, end, contenders, rules, blocked_items)
+        _mark_blocked(histories, b, author_keys, 0, blocked_items, blocked_authors)
+        scale(begin, end, contenders, rules, blocked_authors[:size], keys[b])
+
+
+@njit(cache=True, nogil=True)
+def pick_kernel(
+    contenders: Contenders,
+    rules: RerankRules,
+    embeddings: NDArray[np.float32],
+    keys: NDArray[np.uint64],
+    into: SlateColumns,
+) -> None:
+    """Run steps 3 to 5 for every user.
+
+    Args:
+        contenders: Judged and scaled; reasons are filled.
+        rules: The numbers.
+        embeddings: float32 (N, D), by catalogue row.
+        keys: uint64 (B, W), each row ascending.
         into: Filled.
     """
-    num_candidates, num_explorers = len(contenders.rows), len(rules.exploration_places)
+    num_users, width = keys.shape
+    num_explorers = len(rules.exploration_places)
     pool = Pool(
-        np.empty(num_candidates, np.int32),
-        np.empty(num_candidates, np.float32),
-        np.empty(num_candidates, np.int32),
-        np.empty(num_candidates, np.int32),
-        np.empty(num_candidates + num_explorers, np.uint64),
-        np.empty(num_candidates + num_explorers, np.int32),
+        np.empty(width, np.int32),
+        np.empty(width, np.int32),
+        np.empty(width, np.int32),
+        np.empty(width + num_explorers, np.uint64),
+        np.empty(width + num_explorers, np.int32),
         np.empty(num_explorers, np.int32),
     )
-    blocked_authors = np.empty(histories.rows.shape[1], np.uint64)
     total = 0
-    for b in range(len(histories.lengths)):
-        size = _mark_blocked(histories, b, author_keys, 1, blocked_items, blocked_authors)
-        judge(b, contenders, rules, blocked_items)
-        _mark_blocked(histories, b, author_keys, 0, blocked_items, blocked_authors)
-        scale(b, contenders, rules, blocked_authors[:size])
-        total += _fill_slate(b, total, contenders, rules, embeddings, pool, into)
+    for b in range(num_users):
+        order = put_in_order(contenders.splits[b], keys[b], pool.order)
+        total += _fill_slate(order, total, contenders, rules, embeddings, pool, into)
         into.splits[b + 1] = total

@@ -9,8 +9,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream.sources.best import push_best, sort_best
-
+# Bits of a sort key, highest first: 1 while in the running (0: seen), 31 of the relevance as a
+# float32 (never negative, so that its bits order as it does), 32 of the place, inverted.
+_RUNNING = np.uint64(1 << 63)
+_LOW_BITS = np.uint64(0xFFFFFFFF)
 _NO_KEY = np.uint64(0)
 
 
@@ -39,7 +41,6 @@ class Contenders(NamedTuple):
         splits: int64 (B + 1,).
         rows: int32 (C,), catalogue rows.
         scores: float32 (C,), the ranker's.
-        hashes: uint64 (C,), of the item ids.
         authors: uint64 (C,), author keys; 0 unknown.
         interactions: float32 (C,).
         fresh_ranks: uint16 (C,), rank in the fresh source; 0 without.
@@ -52,7 +53,6 @@ class Contenders(NamedTuple):
     splits: NDArray[np.int64]
     rows: NDArray[np.int32]
     scores: NDArray[np.float32]
-    hashes: NDArray[np.uint64]
     authors: NDArray[np.uint64]
     interactions: NDArray[np.float32]
     fresh_ranks: NDArray[np.uint16]
@@ -85,18 +85,18 @@ class RerankRules(NamedTuple):
 class Pool(NamedTuple):
     """Room for the candidates of one user that compete, reused from user to user.
 
+    W is the largest number of candidates of one user.
+
     Attributes:
-        order: int32 (C,), candidates by relevance.
-        order_keys: float32 (C,), their relevance.
-        members: int32 (C,), candidates in the pool, by relevance.
-        authors: int32 (C,), index of each member's author; -1 unknown.
-        author_keys: uint64 (C + e,), keys of the authors met.
-        author_counts: int32 (C + e,), members of each.
+        order: int32 (W,), candidates by relevance, the seen behind the others.
+        members: int32 (W,), candidates in the pool, by relevance.
+        authors: int32 (W,), index of each member's author; -1 unknown.
+        author_keys: uint64 (W + e,), keys of the authors met.
+        author_counts: int32 (W + e,), members of each.
         explorers: int32 (e,), little-known fresh candidates, in order of their turn.
     """
 
     order: NDArray[np.int32]
-    order_keys: NDArray[np.float32]
     members: NDArray[np.int32]
     authors: NDArray[np.int32]
     author_keys: NDArray[np.uint64]
@@ -106,25 +106,31 @@ class Pool(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def judge(
-    b: int, contenders: Contenders, rules: RerankRules, blocked_items: NDArray[np.uint8]
+    begin: int,
+    end: int,
+    contenders: Contenders,
+    rules: RerankRules,
+    blocked_items: NDArray[np.uint8],
 ) -> None:
-    """Give user b's candidates their reason; OVERFLOW = still in the running.
+    """Give one user's candidates their reason; OVERFLOW = still in the running.
 
     Args:
-        b: The user.
+        begin: The user's first candidate.
+        end: After the last.
         contenders: Whose reasons are set.
         rules: Whether repeats are allowed.
         blocked_items: uint8 (N,), 1 for rows that the user is not interested in.
     """
-    reasons = contenders.reasons
-    for c in range(contenders.splits[b], contenders.splits[b + 1]):
-        if not contenders.is_live[c]:
+    reasons, scores, rows = contenders.reasons, contenders.scores, contenders.rows
+    is_live, is_seen = contenders.is_live, contenders.is_seen
+    for c in range(begin, end):
+        if not is_live[c]:
             reasons[c] = _NOT_LIVE
-        elif not np.isfinite(contenders.scores[c]):
+        elif not np.isfinite(scores[c]):
             reasons[c] = _UNSCORED
-        elif blocked_items[contenders.rows[c]]:
+        elif blocked_items[rows[c]]:
             reasons[c] = _BLOCKED
-        elif contenders.is_seen[c] and not rules.allow_repeats:
+        elif is_seen[c] and not rules.allow_repeats:
             reasons[c] = SEEN
         else:
             reasons[c] = OVERFLOW
@@ -132,11 +138,19 @@ def judge(
 
 @njit(cache=True, nogil=True)
 def scale(
-    b: int, contenders: Contenders, rules: RerankRules, blocked_authors: NDArray[np.uint64]
+    begin: int,
+    end: int,
+    contenders: Contenders,
+    rules: RerankRules,
+    blocked_authors: NDArray[np.uint64],
+    keys: NDArray[np.uint64],
 ) -> None:
-    """Scale user b's scores to a relevance in [0, 1]; a blocked author's by the factor."""
-    reasons, scores = contenders.reasons, contenders.scores
-    begin, end = contenders.splits[b], contenders.splits[b + 1]
+    """Scale one user's scores to a relevance in [0, 1], a blocked author's by the factor.
+
+    Fills the sort keys (uint64 (end - begin,)) of what may enter the slate; others stay 0.
+    """
+    reasons, scores, relevance = contenders.reasons, contenders.scores, contenders.relevance
+    authors, factor = contenders.authors, rules.blocked_author_factor
     low, high = 0.0, -np.inf
     for c in range(begin, end):
         if reasons[c] == OVERFLOW or reasons[c] == SEEN:
@@ -147,24 +161,38 @@ def scale(
             continue
         value = (scores[c] - low) / (high - low) if high > low else 1.0
         for author in blocked_authors:
-            if author == contenders.authors[c]:
-                value *= rules.blocked_author_factor
+            if author == authors[c]:
+                value *= factor
                 break
-        contenders.relevance[c] = value
+        relevance[c] = value
+    bits = relevance.view(np.uint32)
+    for c in range(begin, end):
+        if reasons[c] == OVERFLOW or reasons[c] == SEEN:
+            key = np.uint64(bits[c]) << np.uint64(32) | (_LOW_BITS - np.uint64(c - begin))
+            keys[c - begin] = key | _RUNNING if reasons[c] == OVERFLOW else key
 
 
 @njit(cache=True, nogil=True)
-def put_in_order(b: int, contenders: Contenders, wanted: int, pool: Pool) -> int:
-    """Fill ``pool.order`` with user b's candidates of one reason, most relevant first."""
-    size = 0
-    begin, end = contenders.splits[b], contenders.splits[b + 1]
-    keys = pool.order_keys[: end - begin]
-    for c in range(begin, end):
-        if contenders.reasons[c] == wanted:
-            relevance = contenders.relevance[c]
-            size = push_best(keys, pool.order, size, relevance, c, contenders.hashes)
-    sort_best(keys, pool.order, size, contenders.hashes)
-    return size
+def put_in_order(begin: int, keys: NDArray[np.uint64], order: NDArray[np.int32]) -> tuple[int, int]:
+    """Fill one user's candidates, those in the running first, then the seen; most relevant first.
+
+    Args:
+        begin: The user's first candidate.
+        keys: uint64 (W,), ascending.
+        order: int32 (at least W,), filled.
+
+    Returns:
+        How many are in the running, and how many there are with the seen.
+    """
+    running, size = 0, 0
+    for place in range(len(keys) - 1, -1, -1):
+        if keys[place] == 0:
+            break
+        order[size] = begin + np.int64(_LOW_BITS - (keys[place] & _LOW_BITS))
+        size += 1
+        if keys[place] & _RUNNING:
+            running = size
+    return running, size
 
 
 @njit(cache=True, nogil=True)
@@ -173,39 +201,42 @@ def choose_explorers(size: int, contenders: Contenders, rules: RerankRules, pool
 
     No author twice, so that explorers alone never break an author cap.
     """
+    fresh_ranks, interactions = contenders.fresh_ranks, contenders.interactions
+    authors, explorers = contenders.authors, pool.explorers
     num_explorers = 0
-    while num_explorers < len(pool.explorers):
+    while num_explorers < len(explorers):
         best = -1
         for c in pool.order[:size]:
-            rank = contenders.fresh_ranks[c]
-            if rank == 0 or contenders.interactions[c] > rules.max_interactions:
+            rank = fresh_ranks[c]
+            if rank == 0 or interactions[c] > rules.max_interactions:
                 continue
-            if best >= 0 and rank >= contenders.fresh_ranks[best]:
+            if best >= 0 and rank >= fresh_ranks[best]:
                 continue
             is_taken = False
-            for other in pool.explorers[:num_explorers]:
-                key = contenders.authors[c]
-                is_same_author = key != _NO_KEY and key == contenders.authors[other]
+            for other in explorers[:num_explorers]:
+                is_same_author = authors[c] != _NO_KEY and authors[c] == authors[other]
                 is_taken = is_taken or other == c or is_same_author
             if not is_taken:
                 best = c
         if best < 0:
             break
-        pool.explorers[num_explorers] = best
+        explorers[num_explorers] = best
         num_explorers += 1
     return num_explorers
 
 
 @njit(cache=True, nogil=True)
-def _enter(key: np.uint64, pool: Pool, num_authors: int) -> int:
+def _enter(
+    key: np.uint64, keys: NDArray[np.uint64], counts: NDArray[np.int32], num_authors: int
+) -> int:
     """Return an author's index, entered with count 0 if new; -1 for an unknown author."""
     if key == _NO_KEY:
         return -1
     for author in range(num_authors):
-        if pool.author_keys[author] == key:
+        if keys[author] == key:
             return author
-    pool.author_keys[num_authors] = key
-    pool.author_counts[num_authors] = 0
+    keys[num_authors] = key
+    counts[num_authors] = 0
     return num_authors
 
 
@@ -218,26 +249,28 @@ def fill_pool(
     The best ``pool_size`` with at most ``max_per_author`` of one author, and the explorers, whose
     places under the cap are kept from the start.
     """
+    authors, explorers = contenders.authors, pool.explorers[:num_explorers]
+    keys, counts = pool.author_keys, pool.author_counts
     num_authors, num_members, num_ordinary = 0, 0, 0
-    for c in pool.explorers[:num_explorers]:
-        author = _enter(contenders.authors[c], pool, num_authors)
+    for c in explorers:
+        author = _enter(authors[c], keys, counts, num_authors)
         if author >= 0:
             num_authors = max(num_authors, author + 1)
-            pool.author_counts[author] += 1
+            counts[author] += 1
     for c in pool.order[:size]:
         is_explorer = False
-        for explorer in pool.explorers[:num_explorers]:
+        for explorer in explorers:
             is_explorer = is_explorer or explorer == c
         if not is_explorer and num_ordinary == rules.pool_size:
             continue
-        author = _enter(contenders.authors[c], pool, num_authors)
+        author = _enter(authors[c], keys, counts, num_authors)
         num_authors = max(num_authors, author + 1)
         if not is_explorer:
             if author >= 0:
-                if 0 < rules.max_per_author <= pool.author_counts[author]:
+                if 0 < rules.max_per_author <= counts[author]:
                     contenders.reasons[c] = _AUTHOR_CAP
                     continue
-                pool.author_counts[author] += 1
+                counts[author] += 1
             num_ordinary += 1
         pool.members[num_members] = c
         pool.authors[num_members] = author

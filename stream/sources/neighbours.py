@@ -65,25 +65,28 @@ def _vote(
     weight: float,
     pairs: PairColumns,
     rules: VoteRules,
-    scratch: Scratch,
+    is_live: NDArray[np.bool_],
+    sums: NDArray[np.float64],
     touched: NDArray[np.int32],
     num_touched: int,
 ) -> int:
     """Add one history item's votes to the sums; return how many rows are touched by now."""
-    both = rules.two_ways
-    from_norm = max(pairs.from_sums[source] + both * pairs.to_sums[source] + rules.smoothing, 1.0)
-    for slot in range(pairs.rows.shape[1]):
-        row = pairs.rows[source, slot]
-        if row < 0:
+    both, smoothing = rules.two_ways, rules.smoothing
+    from_sums, to_sums = pairs.from_sums, pairs.to_sums
+    rows, forward, backward = pairs.rows[source], pairs.forward[source], pairs.backward[source]
+    from_norm = max(from_sums[source] + both * to_sums[source] + smoothing, 1.0)
+    for slot in range(len(rows)):
+        row = rows[slot]
+        if row < 0 or not is_live[row]:
             continue
-        count = pairs.forward[source, slot] + both * pairs.backward[source, slot]
-        if count <= 0.0 or not scratch.is_live[row]:
+        count = forward[slot] + both * backward[slot]
+        if count <= 0.0:
             continue
-        to_norm = max(pairs.to_sums[row] + both * pairs.from_sums[row] + rules.smoothing, 1.0)
-        if scratch.sums[row] == 0.0:
+        to_norm = max(to_sums[row] + both * from_sums[row] + smoothing, 1.0)
+        if sums[row] == 0.0:
             touched[num_touched] = row
             num_touched += 1
-        scratch.sums[row] += weight * count / np.sqrt(from_norm * to_norm)
+        sums[row] += weight * count / np.sqrt(from_norm * to_norm)
     return num_touched
 
 
@@ -92,37 +95,40 @@ def _neighbour_kernel(
     histories: Histories, pairs: PairColumns, rules: VoteRules, scratch: Scratch, into: SourceList
 ) -> None:
     """Fill (B, M) lists; sums in float64 in the order history (newest first), then slot."""
+    hashes, is_live, sums, marks = scratch.hashes, scratch.is_live, scratch.sums, scratch.marks
     touched = np.empty(max(rules.max_votes * pairs.rows.shape[1], 1), np.int32)
     for b in range(len(histories.lengths)):
+        history, length, words = histories.rows[b], histories.lengths[b], histories.seen_words[b]
         num_touched = 0
         votes = 0
         weight = 1.0
-        for place in range(histories.lengths[b] - 1, -1, -1):
+        for place in range(length - 1, -1, -1):
             if votes == rules.max_votes:
                 break
-            source = histories.rows[b, place]
             is_weak = histories.strengths[b, place] < rules.min_strength
-            if source < 0 or is_weak or histories.actions[b, place] & NOT_INTERESTED_BIT:
+            if is_weak or history[place] < 0 or histories.actions[b, place] & NOT_INTERESTED_BIT:
                 continue
-            num_touched = _vote(source, weight, pairs, rules, scratch, touched, num_touched)
+            num_touched = _vote(
+                history[place], weight, pairs, rules, is_live, sums, touched, num_touched
+            )
             votes += 1
             weight *= rules.decay
         if rules.skip_seen:
-            mark_history(histories, b, scratch.marks, 1)
+            mark_history(history, length, marks, 1)
         rows, scores, size = into.rows[b], into.scores[b], 0
         for row in touched[:num_touched]:
-            score = np.float32(scratch.sums[row])
-            scratch.sums[row] = 0.0
+            score = np.float32(sums[row])
+            sums[row] = 0.0
             # Cheap tests first: most of a long union does not reach a full list's last place.
             if score <= 0.0 or (size == len(scores) and score < scores[0]):
                 continue
-            if rules.skip_seen and has_seen(histories, b, row, scratch):
+            if rules.skip_seen and has_seen(row, marks, words, hashes):
                 continue
-            size = push_best(scores, rows, size, score, row, scratch.hashes)
-        sort_best(scores, rows, size, scratch.hashes)
+            size = push_best(scores, rows, size, score, row, hashes)
+        sort_best(scores, rows, size, hashes)
         into.counts[b] = size
         if rules.skip_seen:
-            mark_history(histories, b, scratch.marks, 0)
+            mark_history(history, length, marks, 0)
 
 
 def propose_cooccurring(

@@ -11,21 +11,40 @@ from numba import njit
 from numpy.typing import NDArray
 
 from state.seen import contains
-from stream.sources.scratch import Histories, Scratch
 
 # Bit of ``Action.NOT_INTERESTED`` in history actions.
 NOT_INTERESTED_BIT = np.uint16(1 << 4)
 
 
 @njit(cache=True, nogil=True)
-def mark_history(histories: Histories, b: int, marks: NDArray[np.uint8], value: int) -> None:
-    """Set ``marks[row] = value`` (uint8 (N,)) for user b's history; 0 takes the marks back."""
-    for place in range(histories.lengths[b]):
-        if histories.rows[b, place] >= 0:
-            marks[histories.rows[b, place]] = value
+def mark_history(
+    history_rows: NDArray[np.int32], length: int, marks: NDArray[np.uint8], value: int
+) -> None:
+    """Set ``marks[row] = value`` for one user's history; value 0 takes the marks back.
+
+    Args:
+        history_rows: int32 (L,), -1 where the item left the catalogue.
+        length: How many entries are used.
+        marks: uint8 (N,), zero between users.
+        value: 1 or 0.
+    """
+    for row in history_rows[:length]:
+        if row >= 0:
+            marks[row] = value
 
 
-@njit(cache=True, nogil=True)
-def has_seen(histories: Histories, b: int, row: int, scratch: Scratch) -> bool:
-    """Say whether user b, whose history is marked, consumed the item of a row."""
-    return scratch.marks[row] != 0 or contains(histories.seen_words[b], scratch.hashes[row])
+@njit(cache=True, nogil=True, inline="always")
+def has_seen(
+    row: int, marks: NDArray[np.uint8], words: NDArray[np.uint64], hashes: NDArray[np.uint64]
+) -> bool:
+    """Say whether the user whose history is marked consumed the item of a row.
+
+    Bare arrays, taken out of their tuples before the loop: this runs hundreds of times per user.
+
+    Args:
+        row: Catalogue row.
+        marks: uint8 (N,), see :func:`mark_history`.
+        words: uint64 (W,), the user's Bloom filter.
+        hashes: uint64 (N,), ``state.seen.seen_key`` of each row's id.
+    """
+    return marks[row] != 0 or contains(words, hashes[row])

@@ -39,25 +39,26 @@ def propose_trending(
     into: SourceList,
 ) -> None:
     """Fill the lists (B, M) of some users with the shared trending list, less what they saw."""
+    hashes, is_live, marks = scratch.hashes, scratch.is_live, scratch.marks
+    shared_rows, shared_scores = shared.trending_rows, shared.trending_scores
     for b in indices:
+        history, length, words = histories.rows[b], histories.lengths[b], histories.seen_words[b]
         if skip_seen:
-            mark_history(histories, b, scratch.marks, 1)
-        size = 0
-        for place in range(len(shared.trending_rows)):
-            if size == into.rows.shape[1]:
+            mark_history(history, length, marks, 1)
+        rows, scores, size = into.rows[b], into.scores[b], 0
+        for place in range(len(shared_rows)):
+            if size == len(rows):
                 break
-            row = shared.trending_rows[place]
+            row = shared_rows[place]
             # Live again: the list may be a bucket old.
-            if not scratch.is_live[row]:
+            if not is_live[row] or (skip_seen and has_seen(row, marks, words, hashes)):
                 continue
-            if skip_seen and has_seen(histories, b, row, scratch):
-                continue
-            into.rows[b, size] = row
-            into.scores[b, size] = shared.trending_scores[place]
+            rows[size] = row
+            scores[size] = shared_scores[place]
             size += 1
         into.counts[b] = size
         if skip_seen:
-            mark_history(histories, b, scratch.marks, 0)
+            mark_history(history, length, marks, 0)
 
 
 @njit(cache=True, nogil=True)
@@ -79,22 +80,26 @@ def propose_fresh(
     newest-first pool of P and u a hash in [0, 1): new items get their first exposures from
     different users at once, reproducibly.
     """
-    pool = len(shared.fresh_rows)
+    hashes, is_live, marks = scratch.hashes, scratch.is_live, scratch.marks
+    shared_rows, pool = shared.fresh_rows, len(shared.fresh_rows)
     for b in indices:
+        history, length, words = histories.rows[b], histories.lengths[b], histories.seen_words[b]
         if skip_seen:
-            mark_history(histories, b, scratch.marks, 1)
+            mark_history(history, length, marks, 1)
         rows, scores, size = into.rows[b], into.scores[b], 0
         for place in range(pool):
-            row = shared.fresh_rows[place]
-            if not scratch.is_live[row] or created_at_ms[row] > now_ms[b]:
+            row = shared_rows[place]
+            if not is_live[row] or created_at_ms[row] > now_ms[b]:
                 continue
-            if skip_seen and has_seen(histories, b, row, scratch):
-                continue
-            bits = mix64(user_hashes[b] ^ scratch.hashes[row]) >> np.uint64(11)
+            bits = mix64(user_hashes[b] ^ hashes[row]) >> np.uint64(11)
             share = np.float64(bits) * _UNIT
             score = np.float32((1.0 - jitter) * (1.0 - place / pool) + jitter * share)
-            size = push_best(scores, rows, size, score, row, scratch.hashes)
-        sort_best(scores, rows, size, scratch.hashes)
+            if size == len(scores) and score < scores[0]:
+                continue
+            if skip_seen and has_seen(row, marks, words, hashes):
+                continue
+            size = push_best(scores, rows, size, score, row, hashes)
+        sort_best(scores, rows, size, hashes)
         into.counts[b] = size
         if skip_seen:
-            mark_history(histories, b, scratch.marks, 0)
+            mark_history(history, length, marks, 0)
