@@ -70,9 +70,9 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "expected Python 3.11 or newer, found $$($(PYTHON) --version 2>&1 || true):" \
 	    "name another one, as in make PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV): on Linux about 2.5 GB of packages are downloaded once (PyTorch" \
+	@echo "Installing into $(VENV): on Linux about 3 GB of packages are downloaded once (PyTorch" \
 	  "and its CUDA libraries are nearly all of it)" >&2
-	@echo "and take 5.5 GB unpacked: two minutes on a fast line, about ten at 50 Mbit/s. The first" \
+	@echo "and take 5.5 GB unpacked: about four minutes on a fast line, ten at 50 Mbit/s. The first" \
 	  "start of Kafka fetches 45 MB of jars." >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[dev]'
