@@ -1,0 +1,130 @@
+"""The snapshot codec: arrays and a few facts to bytes and back, checked. Absent: any file.
+
+```
+magic 8 | schema version u32 | header length u32 | header JSON | padding | arrays ... | checksum 32
+```
+The header names each array with dtype, shape and position; arrays start at multiples of 64 bytes.
+The checksum is BLAKE2b-256 over all before it: a flipped bit or a cut is found before a value is
+used. Integers are little-endian everywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from state.table import Arrays
+
+SCHEMA_VERSION = 1
+_MAGIC = b"HEADWATR"
+_ALIGNMENT = 64
+_PREFIX = struct.Struct("<8sII")
+_CHECKSUM_BYTES = 32
+# A header is a line per array: more is not ours.
+_MAX_HEADER_BYTES = 1 << 24
+
+Piece = bytes | memoryview
+
+
+class SnapshotInvalid(ValueError):
+    """The bytes are no snapshot that this version can read: cut, changed, or of another schema."""
+
+
+def encode(arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> list[Piece]:
+    """Return the pieces of a snapshot, to be written one after another.
+
+    Args:
+        arrays: Name to array; contiguous ones are not copied: they must not change until the
+            pieces are written.
+        meta: Facts that JSON can hold.
+
+    Returns:
+        Pieces in order; the last is the checksum of all before.
+    """
+    table, position, bodies = [], 0, []
+    for name, array in arrays.items():
+        if array.dtype.hasobject:
+            msg = f"expected plain numbers in {name}, got {array.dtype}"
+            raise TypeError(msg)
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        table.append([name, little.dtype.str, list(array.shape), position])
+        bodies.append(little.reshape(-1).view(np.uint8).data)
+        position = _aligned(position + little.nbytes)
+    header = json.dumps({"meta": dict(meta), "arrays": table}, allow_nan=False).encode()
+    head = _PREFIX.pack(_MAGIC, SCHEMA_VERSION, len(header)) + header
+    pieces: list[Piece] = [head, bytes(_aligned(len(head)) - len(head))]
+    for body in bodies:
+        pieces += [body, bytes(_aligned(len(body)) - len(body))]
+    return [*pieces, _checksum(pieces)]
+
+
+def decode(data: bytes | memoryview) -> tuple[Arrays, dict[str, Any]]:
+    """Return arrays (read-only views of ``data``) and facts of a snapshot.
+
+    Raises:
+        SnapshotInvalid: The checksum does not hold, or another schema version wrote it.
+    """
+    view = memoryview(data).toreadonly()
+    if len(view) < _PREFIX.size + _CHECKSUM_BYTES:
+        msg = f"expected a snapshot, got {len(view)} bytes; was the file cut?"
+        raise SnapshotInvalid(msg)
+    magic, version, header_length = _PREFIX.unpack_from(view)
+    if magic != _MAGIC:
+        msg = f"expected a snapshot that begins with {_MAGIC!r}, got {bytes(magic)!r}"
+        raise SnapshotInvalid(msg)
+    if version != SCHEMA_VERSION:
+        msg = f"expected schema version {SCHEMA_VERSION}, got {version}; take an older snapshot"
+        raise SnapshotInvalid(msg)
+    body_end = len(view) - _CHECKSUM_BYTES
+    if _checksum([view[:body_end]]) != view[body_end:]:
+        msg = "expected the checksum to hold, it does not; the file was cut or changed"
+        raise SnapshotInvalid(msg)
+    header_end = _PREFIX.size + header_length
+    header = json.loads(bytes(view[_PREFIX.size : header_end]))
+    first = _aligned(header_end)
+    arrays = {}
+    for name, dtype, shape, position in header["arrays"]:
+        kind = np.dtype(dtype)
+        count = int(np.prod(shape, dtype=np.int64))
+        start = first + position
+        arrays[name] = np.frombuffer(view, kind, count, start).reshape(shape)
+    return arrays, header["meta"]
+
+
+def read_meta(data: bytes | memoryview) -> dict[str, Any]:
+    """Return the facts from a snapshot's beginning, unchecked: to choose among snapshots.
+
+    Raises:
+        SnapshotInvalid: It does not begin as a snapshot of this version does.
+    """
+    view = memoryview(data)
+    if len(view) >= _PREFIX.size:
+        magic, version, length = _PREFIX.unpack_from(view)
+        is_ours = magic == _MAGIC and version == SCHEMA_VERSION and length <= _MAX_HEADER_BYTES
+        if is_ours and len(view) >= _PREFIX.size + length:
+            try:
+                header = json.loads(bytes(view[_PREFIX.size : _PREFIX.size + length]))
+                meta: dict[str, Any] = header["meta"]
+            except (ValueError, KeyError, TypeError) as error:
+                msg = "expected a header of JSON; the file was changed"
+                raise SnapshotInvalid(msg) from error
+            return meta
+    msg = f"expected the beginning of a snapshot of schema version {SCHEMA_VERSION}"
+    raise SnapshotInvalid(msg)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+def _checksum(pieces: Sequence[Piece]) -> bytes:
+    digest = hashlib.blake2b(digest_size=_CHECKSUM_BYTES)
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()

@@ -1,0 +1,91 @@
+"""The snapshot codec: what goes in comes out, and nothing broken does."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hn
+
+from state.snapshot import SnapshotInvalid, decode, encode, read_meta
+
+DTYPES = st.sampled_from(
+    ["bool", "uint8", "int8", "uint16", "int32", "int64", "uint64", "float32", "float64", ">i8"]
+)
+ARRAYS = st.dictionaries(
+    st.text(min_size=1, max_size=12),
+    DTYPES.flatmap(
+        lambda dtype: hn.arrays(dtype, hn.array_shapes(min_dims=0, max_dims=3, min_side=0))
+    ),
+    max_size=6,
+)
+SMALL = {"a": np.arange(5), "b": np.zeros((0, 7), np.float32), "c": np.array([[1.5]])}
+
+
+def bytes_of(arrays: dict, meta: dict) -> bytes:
+    return b"".join(encode(arrays, meta))
+
+
+@given(arrays=ARRAYS, meta=st.dictionaries(st.text(), st.integers() | st.text() | st.none()))
+@settings(deadline=None, max_examples=100)
+def test_what_goes_in_comes_out(arrays: dict, meta: dict) -> None:
+    again, facts = decode(bytes_of(arrays, meta))
+
+    assert facts == meta == read_meta(bytes_of(arrays, meta))
+    assert [*again] == [*arrays]
+    for name, array in arrays.items():
+        assert again[name].dtype == array.dtype.newbyteorder("<")
+        np.testing.assert_array_equal(again[name], array)
+        assert again[name].shape == array.shape
+
+
+def test_a_sliced_array_is_written_as_it_reads() -> None:
+    array = np.arange(20).reshape(4, 5)[::2, 1:4]
+
+    assert decode(bytes_of({"x": array}, {}))[0]["x"].tolist() == array.tolist()
+
+
+def test_contiguous_arrays_are_not_copied() -> None:
+    array = np.zeros(1000)
+    pieces = encode({"x": array}, {})
+
+    assert any(np.shares_memory(np.frombuffer(p, np.uint8), array) for p in pieces if len(p) > 999)
+
+
+def test_every_flipped_bit_and_every_cut_is_found() -> None:
+    data = bytes_of(SMALL, {"next_offset": 7})
+    decode(data)
+    for position in range(len(data)):
+        broken = bytearray(data)
+        broken[position] ^= 1 << position % 8
+        with pytest.raises(SnapshotInvalid):
+            decode(bytes(broken))
+        with pytest.raises(SnapshotInvalid):
+            decode(data[:position])
+
+
+def test_another_schema_version_is_refused_by_name() -> None:
+    data = bytearray(bytes_of(SMALL, {}))
+    data[8] = 99
+    with pytest.raises(SnapshotInvalid, match="schema version 1, got 99"):
+        decode(bytes(data))
+
+
+def test_objects_are_refused() -> None:
+    with pytest.raises(TypeError, match="plain numbers"):
+        encode({"x": np.array([None])}, {})
+
+
+@pytest.mark.parametrize("data", [b"", b"HEADWATR", b"x" * 100])
+def test_meta_of_something_else_is_refused(data: bytes) -> None:
+    with pytest.raises(SnapshotInvalid):
+        read_meta(data)
+
+
+def test_meta_needs_only_the_beginning() -> None:
+    data = bytes_of(SMALL, {"next_offset": 7})
+    length = 16 + int.from_bytes(data[12:16], "little")
+
+    assert read_meta(data[:length]) == {"next_offset": 7}
+    assert json.loads(data[16:length])["arrays"][0][0] == "a"

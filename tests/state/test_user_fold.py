@@ -1,0 +1,133 @@
+"""The rules of the fold by example, and its vectors against sums over the log."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from state.user_limits import UserLimits
+from tests.state.user_builders import (
+    Log,
+    SmallCatalogue,
+    apply,
+    deltas_by_id,
+    users_by_id,
+)
+from tests.state.user_logs import IDS, LIMITS, ROOMY, check_against, check_derived, logs, make
+from tests.state.user_oracle import COMMENT, LIKE, UNLIKE, WATCH, Event, UserOracle, of
+
+
+@given(log=logs(max_size=40), limits=LIMITS)
+@settings(deadline=None, max_examples=100)
+def test_vectors_and_affinities_equal_sums_over_the_log(log: Log, limits: UserLimits) -> None:
+    # Room for all: the affinities' ties among equal weights then cannot differ by rounding.
+    limits = dataclasses.replace(limits, max_users=64, max_items=64, max_affinities=16)
+    catalogue = SmallCatalogue()
+    embeddings, keys = {}, {}
+    for row, id in enumerate(IDS):
+        catalogue.ensure(
+            of(id), np.zeros(1, np.int64), np.array([len(id)], np.int32), np.zeros(1, np.int64)
+        )
+        embeddings[id] = catalogue.embeddings[row].astype(np.float64)
+        tags = catalogue.tag_keys[row].tolist()
+        keys[id] = [int(catalogue.author_keys[row]), *tags]
+    partition, oracle = make(limits, catalogue), UserOracle(limits, embeddings, keys)
+    for offset, event in enumerate(log):
+        oracle.apply(offset, event)
+
+    apply(partition, log, 0, len(log))
+
+    check_derived(partition, oracle, catalogue, oracle.stream_time)
+    check_derived(partition, oracle, catalogue, oracle.stream_time + 77)
+
+
+def test_a_full_set_of_affinities_gives_the_least_place_to_a_newcomer() -> None:
+    catalogue = SmallCatalogue(num_tags=0)
+    catalogue.author_keys[:3] = (11, 22, 33)
+    limits = dataclasses.replace(ROOMY, max_affinities=2, long_half_life_ms=10**12)
+    partition = make(limits, catalogue)
+    log: Log = [
+        Event(b"u", b"x", b"1", 5, COMMENT),
+        Event(b"u", b"y", b"2", 5, LIKE),
+        Event(b"u", b"z", b"3", 5, WATCH, 10, 10),
+    ]
+
+    apply(partition, log, 0, 3)
+
+    users = partition.read_users(np.zeros(1, np.int32))
+    assert users.affinity_keys.tolist() == [[11, 33]]
+    assert users.affinity_weights[0].tolist() == pytest.approx([3.0, 2.0 + 1.0])
+
+
+def test_times_at_the_extremes_neither_overflow_nor_stop() -> None:
+    limits = dataclasses.replace(ROOMY, grace_ms=2**60, link_ms=2**60)
+    partition, oracle = make(limits, SmallCatalogue()), UserOracle(limits)
+    times = [0, 2**60, -(2**60), 2**60, 1, -1, 2**60 - 1]
+    log: Log = [
+        Event(b"u", f"{i % 3}".encode(), f"{i}".encode(), ts, LIKE if i % 2 else COMMENT)
+        for i, ts in enumerate(times)
+    ]
+    for offset, event in enumerate(log):
+        oracle.apply(offset, event)
+
+    result = apply(partition, log, 0, len(log))
+
+    assert deltas_by_id(partition, result) == oracle.deltas
+    check_against(partition, oracle)
+    users = partition.read_users(np.zeros(1, np.int32))
+    assert np.isfinite(users.session_vectors).all()
+
+
+def test_a_repeated_like_changes_nothing_but_is_applied() -> None:
+    partition = make()
+    log: Log = [Event(b"u", b"x", b"1", 5, LIKE), Event(b"u", b"x", b"2", 9, LIKE)]
+
+    result = apply(partition, log, 0, 2)
+
+    assert len(result.applied) == 2
+    assert len(result.deltas) == 1
+    assert users_by_id(partition)[b"u"][3] == [(b"x", 5, 2, 1 << LIKE, 0)]
+
+
+def test_unlike_takes_back_what_is_left_in_the_entrys_time() -> None:
+    partition = make()
+    log: Log = [
+        Event(b"u", b"x", b"1", 5, LIKE),
+        Event(b"u", b"x", b"2", 7, COMMENT),
+        Event(b"u", b"x", b"3", 9, UNLIKE),
+        Event(b"u", b"x", b"4", 9, UNLIKE),
+    ]
+
+    deltas = deltas_by_id(partition, apply(partition, log, 0, 4))
+
+    assert deltas == [
+        (0, b"x", 5, LIKE, 1, 2, []),
+        (1, b"x", 7, COMMENT, 1, 1, []),
+        (2, b"x", 7, LIKE, -1, -3, []),
+    ]
+
+
+def test_liking_and_unliking_in_turn_makes_pairs_once() -> None:
+    partition = make()
+    turns = [Event(b"u", b"x", f"{i}".encode(), 5, (LIKE, UNLIKE)[i % 2]) for i in range(6)]
+
+    deltas = deltas_by_id(
+        partition, apply(partition, [Event(b"u", b"w", b"w", 5, LIKE), *turns], 0, 7)
+    )
+
+    assert [row[6] for row in deltas if row[6]] == [[(b"w", 1, 255)]]
+
+
+def test_a_weak_watch_that_becomes_a_like_makes_its_pairs_then() -> None:
+    partition = make()
+    log: Log = [
+        Event(b"u", b"w", b"1", 5, LIKE),
+        Event(b"u", b"x", b"2", 6, WATCH, 1, 100),
+        Event(b"u", b"x", b"3", 7, LIKE),
+        Event(b"u", b"x", b"4", 8, COMMENT),
+    ]
+
+    deltas = deltas_by_id(partition, apply(partition, log, 0, 4))
+
+    assert [len(row[6]) for row in deltas] == [0, 0, 1, 0]
