@@ -79,14 +79,14 @@ def _decode_escaped_ids(slab: Slab, columns: ScannedColumns, appendix: _Appendix
     records, fields = np.nonzero(escaped[:, None] & (1 << np.arange(3, dtype=np.uint8)))
     starts = columns.starts[fields, records] - 1
     ends = starts + columns.lengths[fields, records] + 2
-    spans = [
-        slab.buffer[start:end].data
-        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-    ]
+    memory = slab.buffer.data
+    spans = [memory[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     texts = _TEXTS.decode(b"[" + b",".join(spans) + b"]")
-    # One entry per escaped id, which is rare: the texts exist as Python objects anyway.
-    for record, field, text in zip(records.tolist(), fields.tolist(), texts, strict=True):
-        _put_id(columns, field, record, text, appendix)
+    encoded = [text.encode() for text in texts]
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    start, _ = appendix.append(b"".join(encoded))
+    columns.starts[fields, records] = start + np.cumsum(lengths) - lengths
+    columns.lengths[fields, records] = lengths
 
 
 def _put_id(
