@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
+from state.seen import SeenColumns, add_seen
 from stream.candidates import UserBatch
 
 DAY_MS = 86_400_000
@@ -41,6 +42,7 @@ class World:
     neighbour_out: NDArray[np.float32]
     neighbour_in: NDArray[np.float32]
     neighbour_cf: NDArray[np.float32]
+    epoch: int = 0
     limits: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(half_lives_ms=HALF_LIVES_MS)
     )
@@ -99,8 +101,12 @@ def make_users(
     num_words: int = 4,
     histories: list[list[int]] | None = None,
     actions: list[list[int]] | None = None,
+    consumed: list[list[int]] | None = None,
 ) -> UserBatch:
-    """Make users with random histories, or with the rows (oldest first) given."""
+    """Make users with random histories, or with the rows (oldest first) given.
+
+    ``consumed`` are rows that only the seen filter remembers, per user.
+    """
     random = np.random.default_rng(seed + 1)
     num_items, dim = world.embeddings.shape
     if histories is not None:
@@ -146,6 +152,19 @@ def make_users(
         long_vectors=vectors[1],
         affinity_keys=keys,
         affinity_weights=np.ascontiguousarray(weights),
-        seen_words=np.zeros((num_users, num_words), np.uint64),
+        seen_words=_seen_words(world, consumed or [[]] * num_users, num_words),
         num_events=lengths.astype(np.int64) * 2,
     )
+
+
+def _seen_words(world: World, consumed: list[list[int]], num_words: int) -> NDArray[np.uint64]:
+    shape = (len(consumed), num_words)
+    filters = SeenColumns(
+        young_words=np.zeros(shape, np.uint64),
+        old_words=np.zeros(shape, np.uint64),
+        num_items=np.zeros(len(consumed), np.int32),
+    )
+    for b, rows in enumerate(consumed):
+        for row in rows:
+            add_seen(filters, b, world.item_hashes[row], 1000)
+    return filters.young_words
