@@ -89,7 +89,9 @@ def _judge_removal(key: bytes | None) -> Fault | None:
     try:
         _ID.validate_python(key.decode(), strict=True)
     except (UnicodeDecodeError, ValidationError):
-        return Fault(Reason.BAD_ID, f"the key of a removal should be an item_id, {key[:64]!r} came")
+        return Fault(
+            Reason.BAD_ID, f"the key of a removal should be an item_id, {len(key)} other bytes came"
+        )
     return None
 
 

@@ -118,7 +118,8 @@ def _reason_of(error: ErrorDetails) -> Reason:
         return Reason.UNKNOWN_TYPE if isinstance(error["input"], str) else Reason.WRONG_TYPE
     if kind.startswith("string_") and kind != "string_type":
         return Reason.BAD_ID if field in _ID_FIELDS else Reason.TOO_LONG
-    return _REASONS[kind]
+    # A complaint that a later pydantic words anew is still a value, never an exception.
+    return _REASONS.get(kind, Reason.WRONG_TYPE)
 
 
 def explain(error: ValidationError) -> Fault:
