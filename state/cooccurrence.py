@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from state.frame_columns import FrameColumns
 from state.item_limits import ItemLimits
+from state.large_arrays import large_zeros
 from state.pair_arena import (
     CF,
     CF_SUM,
@@ -91,18 +92,37 @@ def _add_at_home(
     into: int,
     cf: int,
 ) -> bool:
-    """Add to the key's entry if it stands in its home line (most do); tell whether it did."""
+    """Add to the key's entry, or make it, where the home line has it or has room (most have).
+
+    A line fills from its first lane and only a full one sends a new key on, so a key that its
+    home line has room for stands nowhere else.
+
+    Returns:
+        False where the home line is full of other keys; then nothing was changed.
+    """
     line = (np.uint64(start) + (spread(key) & np.uint64(num_lines - 1))) * _WIDTH
     word = np.uint32(key + 1)
+    key_0 = words[line]
+    key_1 = words[line + _ONE]
+    key_2 = words[line + np.uint64(2)]
+    key_3 = words[line + np.uint64(3)]
     # 1 + lane of the key, 0 = none; without branches, for no predictor can guess the lane.
     lane = (
-        np.uint64(words[line] == word)
-        + np.uint64(2) * np.uint64(words[line + _ONE] == word)
-        + np.uint64(3) * np.uint64(words[line + np.uint64(2)] == word)
-        + np.uint64(4) * np.uint64(words[line + np.uint64(3)] == word)
+        np.uint64(key_0 == word)
+        + np.uint64(2) * np.uint64(key_1 == word)
+        + np.uint64(3) * np.uint64(key_2 == word)
+        + np.uint64(4) * np.uint64(key_3 == word)
     )
     if lane == np.uint64(0):
-        return False
+        if key_3 != np.uint32(0):
+            return False
+        used = np.uint64(key_0 != 0) + np.uint64(key_1 != 0) + np.uint64(key_2 != 0)
+        at = line + used
+        words[at] = word
+        words[at + np.uint64(OUT)] = np.uint32(out)
+        words[at + np.uint64(IN)] = np.uint32(into)
+        words[at + np.uint64(CF)] = np.uint32(cf)
+        return True
     at = line + lane - _ONE
     words[at + np.uint64(OUT)] = saturated(words[at + np.uint64(OUT)], out)
     words[at + np.uint64(IN)] = saturated(words[at + np.uint64(IN)], into)
@@ -333,8 +353,8 @@ class CoOccurrence:
         self._max_lines = limits.max_row_pairs // LANES
         self._arena_lines = limits.max_pairs // limits.num_generations // LANES
         self._weights = order_weights()
-        self.lines = np.zeros((num_slots * self._arena_lines, LINE_WORDS), np.uint32)
-        self.headers = np.zeros((limits.max_items, num_slots, WORDS), np.int64)
+        self.lines = large_zeros((num_slots * self._arena_lines, LINE_WORDS), np.uint32)
+        self.headers = large_zeros((limits.max_items, num_slots, WORDS), np.int64)
         self.heads = np.zeros((num_slots, HEADS), np.int64)
         self.newest = np.zeros(len(limits.windows_ms), np.int64)
         self._empty_heads()
@@ -395,7 +415,7 @@ class CoOccurrence:
         """Take over what :meth:`arrays` gave under the same limits; the rest becomes empty."""
         self._empty_heads()
         # Fresh zeros commit no memory; filling the old ones would commit all up to the bound.
-        self.headers = np.zeros(self.headers.shape, np.int64)
+        self.headers = large_zeros(self.headers.shape, np.int64)
         self.headers[: len(arrays["headers"])] = arrays["headers"]
         self.heads[:] = arrays["heads"]
         self.newest[:] = arrays["newest"]

@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from state.item_limits import DAY_MS, HOUR_MS, MINUTE_MS, ItemLimits
+from state.large_arrays import large_zeros
 
 # Columns of an hour or day tile: WATCH, LIKE, COMMENT, SHARE, NOT_INTERESTED, strength.
 NUM_ACTIONS = 5
@@ -191,7 +192,7 @@ class ItemCounts:
     def __init__(self, *, limits: ItemLimits) -> None:
         self._sizes = np.array([limits.num_minutes, limits.num_hours, limits.num_days], np.int64)
         width = limits.num_minutes + (limits.num_hours + limits.num_days) * NUM_COLUMNS
-        self._tiles = np.zeros((limits.max_items, width), np.int32)
+        self._tiles = large_zeros((limits.max_items, width), np.int32)
         self._newest_minutes = np.zeros(limits.max_items, np.int64)
 
     def add(
@@ -308,7 +309,7 @@ class ItemCounts:
         """Take over what :meth:`arrays` gave; rows beyond it become empty."""
         num_rows = len(arrays["tiles"])
         # Fresh zeros commit no memory; filling the old ones would commit all up to the bound.
-        self._tiles = np.zeros(self._tiles.shape, np.int32)
+        self._tiles = large_zeros(self._tiles.shape, np.int32)
         self._newest_minutes = np.zeros(self._newest_minutes.shape, np.int64)
         self._tiles[:num_rows] = arrays["tiles"]
         self._newest_minutes[:num_rows] = arrays["newest_minutes"]
