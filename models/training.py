@@ -113,7 +113,7 @@ class Trainer:
         config: NetworkConfig,
         *,
         seed: int = 0,
-        learning_rate: float = 0.05,
+        learning_rate: float = 0.1,
         head_weights: tuple[float, ...] = DEFAULT_HEAD_WEIGHTS,
         choice_weight: float = 0.1,
         heads_weight: float = 0.3,
