@@ -28,6 +28,7 @@ from state.neighbours import (
     write_items,
     write_signals,
 )
+from state.seen import SEEN_SEED
 from state.signal_columns import SignalColumns
 from state.table import Arrays, with_prefix, without_prefix
 
@@ -44,7 +45,8 @@ class Catalogue(CatalogueViews):
 
     def __init__(self, *, limits: CatalogueLimits) -> None:
         self.limits = limits
-        items = IdIndex(max_ids=limits.max_items, seed=limits.seed)
+        # The seed of seen filters, so that ``item_hashes`` are their keys: nobody hashes twice.
+        items = IdIndex(max_ids=limits.max_items, seed=SEEN_SEED)
         super().__init__(items, _make_arrays(limits))
         self.epoch = 0
         self._window_weights = np.array(limits.window_weights, np.float32)

@@ -30,7 +30,7 @@ class CatalogueViews:
 
     @property
     def item_hashes(self) -> NDArray[np.uint64]:
-        """uint64 (N,), hash of each id; equal over runs and workers."""
+        """uint64 (N,), ``state.seen.seen_key`` of each id; equal over runs and workers."""
         return self.items.columns.hashes[: self.num_rows]
 
     @property

@@ -99,7 +99,7 @@ class CatalogueLimits:
         max_tags: Tags kept per item, the first ones announced.
         half_lives_ms: Half-lives of the popularity columns, as the item partitions read them.
         window_weights: Weight of each co-occurrence window where they are blended to one number.
-        seed: Seed of the id table's hash and of the projections that stand in for embeddings.
+        seed: Seed of the projections that stand in for embeddings.
     """
 
     max_items: int = 1_000_000

@@ -21,7 +21,7 @@ from state.kernels import kernel
 
 BITS_PER_ITEM = 4
 # Fixed for ever: filters and readers must agree. Digits of pi.
-_SEED = 0x243F6A8885A308D3
+SEEN_SEED = 0x243F6A8885A308D3
 
 
 class SeenColumns(NamedTuple):
@@ -41,7 +41,7 @@ class SeenColumns(NamedTuple):
 @kernel
 def seen_key(buffer: NDArray[np.uint8], start: int, length: int) -> np.uint64:
     """Return the key of an item id in seen filters; the same in every partition and worker."""
-    return np.uint64(hash64(buffer, start, length, np.uint64(_SEED)))
+    return np.uint64(hash64(buffer, start, length, np.uint64(SEEN_SEED)))
 
 
 @njit(cache=True, nogil=True)

@@ -7,222 +7,58 @@ pass per user, not by searching neighbour lists per candidate.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from models.ranking import NO_AGE_MS, NUM_RATES, NUM_TRANSITIONS, RankingInputs
+from stream.ranking_columns import (
+    fill_affinities,
+    fill_counts,
+    fill_history,
+    fill_maxima,
+    fill_own,
+    fill_transitions,
+    popularity_logs,
+)
 
 if TYPE_CHECKING:
     from state.catalogue import Catalogue
     from stream.candidates import CandidateBatch, UserBatch
 
-# Added to the out / in sums of an item: a transition seen once of once is not a certainty.
-_SMOOTHING = np.float32(2.0)
-_NO_KEY = np.uint64(0)
-_LOW_SIX = np.uint64(63)
+
+class _History(NamedTuple):
+    """Columns (B, L) that need the catalogue or the time of the list."""
+
+    present: NDArray[np.bool_]
+    embeddings: NDArray[np.float32]
+    ages_ms: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
-def _gather_history(
-    history_rows: NDArray[np.int32],
-    history_lengths: NDArray[np.int32],
-    history_times_ms: NDArray[np.int64],
-    now_ms: NDArray[np.int64],
-    embeddings: NDArray[np.float32],
-    present: NDArray[np.bool_],
-    history_embeddings: NDArray[np.float32],
-    ages_ms: NDArray[np.int64],
-) -> None:
-    """Fill the (B, L) history columns; the outputs come zeroed."""
-    for b in range(len(history_lengths)):
-        for place in range(history_rows.shape[1]):
-            if place >= history_lengths[b]:
-                ages_ms[b, place] = NO_AGE_MS
-                continue
-            ages_ms[b, place] = max(now_ms[b] - history_times_ms[b, place], 0)
-            row = history_rows[b, place]
-            if row >= 0:
-                present[b, place] = True
-                history_embeddings[b, place] = embeddings[row]
+class _Own(NamedTuple):
+    """Columns (C,) of the user's own history entry on the candidate."""
+
+    places: NDArray[np.int32]
+    ages_ms: NDArray[np.int64]
+    actions: NDArray[np.uint16]
 
 
-@njit(cache=True, nogil=True)
-def _gather_own(
-    splits: NDArray[np.int64],
-    item_rows: NDArray[np.int32],
-    history_rows: NDArray[np.int32],
-    history_lengths: NDArray[np.int32],
-    ages_ms: NDArray[np.int64],
-    actions: NDArray[np.uint16],
-    places: NDArray[np.int32],
-    place_by_row: NDArray[np.int32],
-    out_ages_ms: NDArray[np.int64],
-    out_actions: NDArray[np.uint16],
-) -> None:
-    """Fill the candidate's own-history columns; place_by_row comes and leaves filled with -1."""
-    for b in range(len(history_lengths)):
-        length = history_lengths[b]
-        for place in range(length):
-            if history_rows[b, place] >= 0:
-                place_by_row[history_rows[b, place]] = place
-        for c in range(splits[b], splits[b + 1]):
-            place = place_by_row[item_rows[c]]
-            if place >= 0:
-                places[c] = length - 1 - place
-                out_ages_ms[c] = ages_ms[b, place]
-                out_actions[c] = actions[b, place]
-        for place in range(length):
-            if history_rows[b, place] >= 0:
-                place_by_row[history_rows[b, place]] = -1
+class _Counts(NamedTuple):
+    """Columns (C, ...) of what all users did with the candidate."""
+
+    popularity_logs: NDArray[np.float32]
+    ages_ms: NDArray[np.int64]
+    rates: NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True)
-def _gather_transitions(
-    splits: NDArray[np.int64],
-    item_rows: NDArray[np.int32],
-    history_rows: NDArray[np.int32],
-    history_lengths: NDArray[np.int32],
-    neighbour_rows: NDArray[np.int32],
-    neighbour_out: NDArray[np.float32],
-    neighbour_in: NDArray[np.float32],
-    out_sums: NDArray[np.float32],
-    in_sums: NDArray[np.float32],
-    scratch: NDArray[np.float32],
-    transitions: NDArray[np.float32],
-) -> None:
-    """Fill (C, 3) raw transition probabilities; scratch float32 (N, 3) comes and leaves zero."""
-    for b in range(len(history_lengths)):
-        found = 0
-        sources = np.full(2, -1, np.int32)
-        for place in range(history_lengths[b] - 1, -1, -1):
-            if history_rows[b, place] >= 0:
-                sources[found] = history_rows[b, place]
-                found += 1
-                if found == 2:
-                    break
-        for which in range(found):
-            source = sources[which]
-            for slot in range(neighbour_rows.shape[1]):
-                row = neighbour_rows[source, slot]
-                if row < 0:
-                    continue
-                scratch[row, which] = neighbour_out[source, slot] / (out_sums[source] + _SMOOTHING)
-                if which == 0:
-                    scratch[row, 2] = neighbour_in[source, slot] / (in_sums[source] + _SMOOTHING)
-        for c in range(splits[b], splits[b + 1]):
-            transitions[c] = scratch[item_rows[c]]
-        for which in range(found):
-            for slot in range(neighbour_rows.shape[1]):
-                row = neighbour_rows[sources[which], slot]
-                if row >= 0:
-                    scratch[row] = np.float32(0.0)
+class _Matches(NamedTuple):
+    """Columns (C, ...) of how the candidate fits the user."""
 
-
-@njit(cache=True, nogil=True)
-def _gather_counts(
-    splits: NDArray[np.int64],
-    item_rows: NDArray[np.int32],
-    now_ms: NDArray[np.int64],
-    popularity: NDArray[np.float32],
-    popularity_time_ms: NDArray[np.int64],
-    half_lives_ms: NDArray[np.float64],
-    created_at_ms: NDArray[np.int64],
-    action_counts: NDArray[np.float32],
-    values: NDArray[np.float32],
-    exponents: NDArray[np.float32],
-    ages_ms: NDArray[np.int64],
-    rates: NDArray[np.float32],
-) -> None:
-    """Fill popularity (C, P) and its decay's exponents, ages (C,) and action rates (C, 5)."""
-    slopes = -np.log(2.0) / half_lives_ms
-    num_actions = action_counts.shape[1]
-    for b in range(len(now_ms)):
-        for c in range(splits[b], splits[b + 1]):
-            row = item_rows[c]
-            elapsed = float(max(now_ms[b] - popularity_time_ms[row], 0))
-            for h in range(len(slopes)):
-                values[c, h] = popularity[row, h]
-                exponents[c, h] = elapsed * slopes[h]
-            ages_ms[c] = max(now_ms[b] - created_at_ms[row], 0)
-            total = np.float32(1.0)
-            for action in range(num_actions):
-                total += action_counts[row, action]
-            for action in range(num_actions):
-                rates[c, action] = action_counts[row, action] / total
-
-
-def _popularity_logs(
-    values: NDArray[np.float32], exponents: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return ``log(1 + value e^exponent)``; in NumPy, whose exp and log run in vectors."""
-    np.exp(exponents, out=exponents)
-    np.maximum(values, 0.0, out=values)
-    values *= exponents
-    values += np.float32(1.0)
-    return np.log(values, out=values)
-
-
-@njit(cache=True, nogil=True)
-def _share_of(
-    key: np.uint64, mask: np.uint64, keys: NDArray[np.uint64], weights: NDArray[np.float32]
-) -> np.float32:
-    """Return the weight of one key; mask has the bit of every key, so that most ask no more."""
-    if key == _NO_KEY or not mask >> (key & _LOW_SIX) & np.uint64(1):
-        return np.float32(0.0)
-    for a in range(len(keys)):
-        if keys[a] == key:
-            return weights[a]
-    return np.float32(0.0)
-
-
-@njit(cache=True, nogil=True)
-def _gather_affinities(
-    splits: NDArray[np.int64],
-    item_rows: NDArray[np.int32],
-    keys: NDArray[np.uint64],
-    weights: NDArray[np.float32],
-    author_keys: NDArray[np.uint64],
-    category_keys: NDArray[np.uint64],
-    tag_keys: NDArray[np.uint64],
-    authors: NDArray[np.float32],
-    tags: NDArray[np.float32],
-) -> None:
-    """Fill the shares (C,) of the user's affinity weight on the author and on tags + category."""
-    for b in range(len(splits) - 1):
-        mask = _NO_KEY
-        total = np.float32(0.0)
-        for a in range(keys.shape[1]):
-            if keys[b, a] != _NO_KEY:
-                mask |= np.uint64(1) << (keys[b, a] & _LOW_SIX)
-                total += weights[b, a]
-        if total <= 0.0:
-            continue
-        own_keys, own_weights = keys[b], weights[b]
-        for c in range(splits[b], splits[b + 1]):
-            row = item_rows[c]
-            authors[c] = _share_of(author_keys[row], mask, own_keys, own_weights) / total
-            share = _share_of(category_keys[row], mask, own_keys, own_weights)
-            for t in range(tag_keys.shape[1]):
-                share += _share_of(tag_keys[row, t], mask, own_keys, own_weights)
-            tags[c] = min(share / total, np.float32(1.0))
-
-
-@njit(cache=True, nogil=True)
-def _gather_maxima(
-    splits: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    users: NDArray[np.int32],
-    maxima: NDArray[np.float32],
-) -> None:
-    """Fill each candidate's user (C,) and each user's best score per source (B, S)."""
-    for b in range(len(splits) - 1):
-        for c in range(splits[b], splits[b + 1]):
-            users[c] = b
-            for s in range(scores.shape[1]):
-                maxima[b, s] = max(maxima[b, s], scores[c, s])
+    users: NDArray[np.int32]
+    source_maxima: NDArray[np.float32]
+    authors: NDArray[np.float32]
+    tags: NDArray[np.float32]
 
 
 def gather(users: UserBatch, candidates: CandidateBatch, catalogue: Catalogue) -> RankingInputs:
@@ -236,89 +72,96 @@ def gather(users: UserBatch, candidates: CandidateBatch, catalogue: Catalogue) -
     Returns:
         Inputs that share no memory with the catalogue's tables.
     """
-    history = _history_columns(users, catalogue)
-    num_candidates, num_rows = len(candidates), len(catalogue.embeddings)
-    splits, rows = candidates.splits, candidates.item_rows
-    candidate_users = np.zeros(num_candidates, np.int32)
-    maxima = np.zeros((len(users), candidates.scores.shape[1]), np.float32)
-    _gather_maxima(splits, candidates.scores, candidate_users, maxima)
-    places = np.full(num_candidates, -1, np.int32)
-    own_ages_ms = np.full(num_candidates, NO_AGE_MS, np.int64)
-    own_actions = np.zeros(num_candidates, np.uint16)
-    _gather_own(
-        splits,
-        rows,
-        users.history_rows,
-        users.history_lengths,
-        history["history_ages_ms"],
-        users.history_actions,
-        places,
-        np.full(num_rows, -1, np.int32),
-        own_ages_ms,
-        own_actions,
-    )
+    history = _history(users, catalogue)
+    own = _own(users, candidates, catalogue, history)
+    counts = _counts(users, candidates, catalogue)
+    matches = _matches(users, candidates, catalogue)
     return RankingInputs(
-        splits=splits.copy(),
+        splits=candidates.splits.copy(),
         now_ms=users.now_ms.copy(),
         num_events=users.num_events.copy(),
         history_lengths=users.history_lengths.copy(),
+        history_present=history.present,
+        history_embeddings=history.embeddings,
+        history_ages_ms=history.ages_ms,
         history_strengths=users.history_strengths.copy(),
         history_actions=users.history_actions.copy(),
         history_completions=users.history_completions.copy(),
         session_vectors=users.session_vectors.copy(),
         long_vectors=users.long_vectors.copy(),
         affinity_weights=users.affinity_weights.copy(),
-        source_maxima=maxima,
-        candidate_users=candidate_users,
-        candidate_history_ages_ms=own_ages_ms,
-        candidate_history_actions=own_actions,
-        candidate_history_places=places,
+        source_maxima=matches.source_maxima,
+        candidate_users=matches.users,
+        candidate_embeddings=catalogue.embeddings[candidates.item_rows],
+        candidate_popularity_logs=counts.popularity_logs,
+        candidate_ages_ms=counts.ages_ms,
+        candidate_durations_ms=catalogue.duration_ms[candidates.item_rows],
+        candidate_action_rates=counts.rates,
+        candidate_author_affinities=matches.authors,
+        candidate_tag_affinities=matches.tags,
+        candidate_transitions=_transitions(users, candidates, catalogue),
+        candidate_history_ages_ms=own.ages_ms,
+        candidate_history_actions=own.actions,
+        candidate_history_places=own.places,
         source_scores=candidates.scores.copy(),
         source_ranks=candidates.ranks.copy(),
         is_seen=candidates.is_seen.copy(),
-        **history,
-        **_candidate_columns(users, candidates, catalogue),
     )
 
 
-def _history_columns(users: UserBatch, catalogue: Catalogue) -> dict[str, NDArray[np.generic]]:
-    """Gather the (B, L) columns that need the catalogue or the clock of the event time."""
+def _history(users: UserBatch, catalogue: Catalogue) -> _History:
     num_users, max_history = users.history_rows.shape
     dim = catalogue.embeddings.shape[1]
-    present = np.zeros((num_users, max_history), np.bool_)
-    embeddings = np.zeros((num_users, max_history, dim), np.float32)
-    ages_ms = np.zeros((num_users, max_history), np.int64)
-    _gather_history(
+    history = _History(
+        present=np.zeros((num_users, max_history), np.bool_),
+        embeddings=np.zeros((num_users, max_history, dim), np.float32),
+        ages_ms=np.empty((num_users, max_history), np.int64),
+    )
+    fill_history(
         users.history_rows,
         users.history_lengths,
         users.history_times_ms,
         users.now_ms,
         catalogue.embeddings,
-        present,
-        embeddings,
-        ages_ms,
+        history.present,
+        history.embeddings,
+        history.ages_ms,
     )
-    return {
-        "history_present": present,
-        "history_embeddings": embeddings,
-        "history_ages_ms": ages_ms,
-    }
+    return history
 
 
-def _candidate_columns(
-    users: UserBatch, candidates: CandidateBatch, catalogue: Catalogue
-) -> dict[str, NDArray[np.generic]]:
-    """Gather the (C, ...) columns that come from the catalogue."""
-    splits, rows = candidates.splits, candidates.item_rows
-    num_candidates, num_rows = len(rows), len(catalogue.embeddings)
+def _own(
+    users: UserBatch, candidates: CandidateBatch, catalogue: Catalogue, history: _History
+) -> _Own:
+    own = _Own(
+        places=np.full(len(candidates), -1, np.int32),
+        ages_ms=np.full(len(candidates), NO_AGE_MS, np.int64),
+        actions=np.zeros(len(candidates), np.uint16),
+    )
+    fill_own(
+        candidates.splits,
+        candidates.item_rows,
+        users.history_rows,
+        users.history_lengths,
+        history.ages_ms,
+        users.history_actions,
+        np.zeros(len(catalogue.is_live), np.int32),
+        own.places,
+        own.ages_ms,
+        own.actions,
+    )
+    return own
+
+
+def _counts(users: UserBatch, candidates: CandidateBatch, catalogue: Catalogue) -> _Counts:
     half_lives_ms = np.asarray(catalogue.limits.half_lives_ms, np.float64)
-    values = np.empty((num_candidates, len(half_lives_ms)), np.float32)
+    values = np.empty((len(candidates), len(half_lives_ms)), np.float32)
     exponents = np.empty_like(values)
-    ages_ms = np.empty(num_candidates, np.int64)
-    rates = np.empty((num_candidates, NUM_RATES), np.float32)
-    _gather_counts(
-        splits,
-        rows,
+    ages_ms = np.empty(len(candidates), np.int64)
+    rates = np.empty((len(candidates), NUM_RATES), np.float32)
+    fill_counts(
+        candidates.splits,
+        candidates.item_rows,
         users.now_ms,
         catalogue.popularity,
         catalogue.popularity_time_ms,
@@ -330,23 +173,38 @@ def _candidate_columns(
         ages_ms,
         rates,
     )
-    authors = np.zeros(num_candidates, np.float32)
-    tags = np.zeros(num_candidates, np.float32)
-    _gather_affinities(
-        splits,
-        rows,
+    return _Counts(popularity_logs=popularity_logs(values, exponents), ages_ms=ages_ms, rates=rates)
+
+
+def _matches(users: UserBatch, candidates: CandidateBatch, catalogue: Catalogue) -> _Matches:
+    matches = _Matches(
+        users=np.zeros(len(candidates), np.int32),
+        source_maxima=np.zeros((len(users), candidates.scores.shape[1]), np.float32),
+        authors=np.zeros(len(candidates), np.float32),
+        tags=np.zeros(len(candidates), np.float32),
+    )
+    fill_maxima(candidates.splits, candidates.scores, matches.users, matches.source_maxima)
+    fill_affinities(
+        candidates.splits,
+        candidates.item_rows,
         users.affinity_keys,
         users.affinity_weights,
         catalogue.author_keys,
         catalogue.category_keys,
         catalogue.tag_keys,
-        authors,
-        tags,
+        matches.authors,
+        matches.tags,
     )
-    transitions = np.zeros((num_candidates, NUM_TRANSITIONS), np.float32)
-    _gather_transitions(
-        splits,
-        rows,
+    return matches
+
+
+def _transitions(
+    users: UserBatch, candidates: CandidateBatch, catalogue: Catalogue
+) -> NDArray[np.float32]:
+    transitions = np.zeros((len(candidates), NUM_TRANSITIONS), np.float32)
+    fill_transitions(
+        candidates.splits,
+        candidates.item_rows,
         users.history_rows,
         users.history_lengths,
         catalogue.neighbour_rows,
@@ -354,16 +212,7 @@ def _candidate_columns(
         catalogue.neighbour_in,
         catalogue.out_sums,
         catalogue.in_sums,
-        np.zeros((num_rows, NUM_TRANSITIONS), np.float32),
+        np.zeros((len(catalogue.is_live), NUM_TRANSITIONS), np.float32),
         transitions,
     )
-    return {
-        "candidate_embeddings": catalogue.embeddings[rows],
-        "candidate_popularity_logs": _popularity_logs(values, exponents),
-        "candidate_ages_ms": ages_ms,
-        "candidate_durations_ms": catalogue.duration_ms[rows],
-        "candidate_action_rates": rates,
-        "candidate_author_affinities": authors,
-        "candidate_tag_affinities": tags,
-        "candidate_transitions": transitions,
-    }
+    return transitions

@@ -138,21 +138,9 @@ def rerank(
         catalogue: Of the same epoch; what died since retrieval is left out as not live.
         limits: Bounds and rules.
     """
-    num_users, num_candidates = len(users), len(candidates)
-    bound = min(num_users * limits.slate_size, num_candidates)
-    rows = candidates.item_rows
-    contenders = Contenders(
-        splits=candidates.splits,
-        rows=rows,
-        scores=scores.values,
-        authors=catalogue.author_keys[rows],
-        interactions=catalogue.interactions[rows],
-        fresh_ranks=np.ascontiguousarray(candidates.ranks[:, _FRESH]),
-        is_seen=candidates.is_seen,
-        is_live=catalogue.is_live[rows],
-        relevance=np.zeros(num_candidates, np.float32),
-        reasons=np.zeros(num_candidates, np.uint8),
-    )
+    num_users = len(users)
+    bound = min(num_users * limits.slate_size, len(candidates))
+    contenders = _contenders(candidates, scores, catalogue)
     into = SlateColumns(
         splits=np.zeros(num_users + 1, np.int64),
         candidates=np.empty(bound, np.int64),
@@ -176,6 +164,24 @@ def rerank(
         is_explored=into.is_explored[: len(picked)],
         is_refilled=into.is_refilled[: len(picked)],
         reasons=contenders.reasons,
+    )
+
+
+def _contenders(
+    candidates: CandidateBatch, scores: RankerScores, catalogue: Catalogue
+) -> Contenders:
+    rows = candidates.item_rows
+    return Contenders(
+        splits=candidates.splits,
+        rows=rows,
+        scores=scores.values,
+        authors=catalogue.author_keys[rows],
+        interactions=catalogue.interactions[rows],
+        fresh_ranks=np.ascontiguousarray(candidates.ranks[:, _FRESH]),
+        is_seen=candidates.is_seen,
+        is_live=catalogue.is_live[rows],
+        relevance=np.zeros(len(rows), np.float32),
+        reasons=np.zeros(len(rows), np.uint8),
     )
 
 

@@ -79,7 +79,7 @@ def _compete(
 
 
 @njit(cache=True, nogil=True)
-def _largest(field: Competition, diversity: np.float32) -> tuple[int, float]:
+def _largest(field: Competition, diversity: np.float32) -> tuple[int, np.float32]:
     """Return place and value of the best that is not taken; the first of equals."""
     relevance, multipliers, similarity = field.relevance, field.multipliers, field.similarity
     is_taken = field.is_taken
@@ -199,7 +199,7 @@ def _fill_slate(
     dim = embeddings.shape[1] if rules.diversity > 0.0 else 0
     field = _compete(size, contenders, pool, embeddings, dim)
     decay, floor = np.float32(rules.author_decay), np.float32(rules.author_floor)
-    slate = min(size, rules.slate_size)
+    slate: int = min(size, rules.slate_size)
     for step in range(slate):
         chosen, value = -1, np.float32(0.0)
         for place in rules.exploration_places:

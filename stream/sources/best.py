@@ -20,7 +20,7 @@ def precedes(
     if score != other_score:
         return score > other_score
     if hashes[row] != hashes[other_row]:
-        return hashes[row] < hashes[other_row]
+        return bool(hashes[row] < hashes[other_row])
     return row < other_row
 
 

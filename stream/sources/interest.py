@@ -60,7 +60,9 @@ def interest_queries(
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.sqrt(np.einsum("bd,bd->b", vectors, vectors))[:, None]
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0.0)
+    units = np.zeros_like(vectors)
+    np.divide(vectors, norms, out=units, where=norms > 0.0)
+    return units
 
 
 @njit(cache=True, nogil=True)
@@ -120,7 +122,8 @@ def _guess_floors(
     share = _SAMPLE_SLACK * max_per_source / len(live_rows)
     place = len(sample) - max(math.ceil(share * len(sample)), _SAMPLE_LEAST)
     products.partition(place, axis=1)
-    return np.maximum(floors, products[:, place])
+    np.maximum(floors, products[:, place], out=floors)
+    return floors
 
 
 def propose_interest(

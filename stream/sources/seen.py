@@ -47,4 +47,4 @@ def has_seen(
         words: uint64 (W,), the user's Bloom filter.
         hashes: uint64 (N,), ``state.seen.seen_key`` of each row's id.
     """
-    return marks[row] != 0 or contains(words, hashes[row])
+    return bool(marks[row]) or bool(contains(words, hashes[row]))

@@ -200,11 +200,11 @@ def _fuse_half_lives(
                 touched[num_touched] = row
                 num_touched += 1
             sums[row] += weights[column] / (k + 1.0 + place)
-    size = 0
+    num_best: int = 0
     for row in touched[:num_touched]:
-        size = push_best(scores, rows, size, sums[row], row, columns.hashes)
-    sort_best(scores, rows, size, columns.hashes)
-    return size
+        num_best = push_best(scores, rows, num_best, sums[row], row, columns.hashes)
+    sort_best(scores, rows, num_best, columns.hashes)
+    return num_best
 
 
 @njit(cache=True, nogil=True)
