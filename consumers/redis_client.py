@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,6 +11,9 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from stream.errors import ServerUnreachable
 
 
 class _PackingConnection(AbstractConnection):
@@ -60,3 +64,17 @@ def connect_redis(
     plain = pool.connection_class
     pool.connection_class = type(f"Packing{plain.__name__}", (_PackingConnection, plain), {})
     return Redis.from_pool(pool)
+
+
+async def check_redis(client: Redis | RedisCluster, *, timeout_ms: int = 5_000) -> None:
+    """Ask whether Redis answers at all, within a bound.
+
+    Raises:
+        ServerUnreachable: It does not; says what to look at.
+    """
+    try:
+        async with asyncio.timeout(timeout_ms / 1_000):
+            await client.ping()
+    except (RedisError, OSError) as error:  # TimeoutError is an OSError.
+        message = f"expected Redis to answer, it did not ({error}): is HEADWATER_REDIS right?"
+        raise ServerUnreachable(message) from error
