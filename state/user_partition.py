@@ -32,8 +32,8 @@ from state.admission import (
 from state.catalogue_rows import CatalogueRows, CatalogueView
 from state.deltas import DeltaRows
 from state.erased_users import ErasedUsers
-from state.hashing import hash64
 from state.id_index import IdIndex
+from state.id_kernels import hash_id
 from state.table import Arrays, with_prefix, without_prefix, writable
 from state.user_columns import UserColumns, read_user_columns
 from state.user_description import describe_user
@@ -269,7 +269,8 @@ class UserPartition:
 
     def _user_hash(self, user_id: bytes) -> int:
         buffer = np.array(bytearray(user_id), np.uint8)
-        return int(hash64(buffer, 0, len(user_id), np.uint64(self.limits.hash_seed)))
+        # The index's seed, not the setting: a restored partition keeps the seed it was made with.
+        return int(hash_id(self.users.columns, buffer, 0, len(user_id)))
 
     def _admit_and_fold(self, events: EventColumns, first: int) -> FoldResult:
         tables, num_events = self._tables, len(events.offsets)

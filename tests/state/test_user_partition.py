@@ -21,7 +21,7 @@ from tests.state.user_builders import (
     users_by_id,
 )
 from tests.state.user_logs import CUTS, IDS, LIMITS, ROOMY, bounds_of, check_against, logs, make
-from tests.state.user_oracle import COMMENT, LIKE, WATCH, Event, UserOracle, of
+from tests.state.user_oracle import COMMENT, ERASE, LIKE, WATCH, Event, UserOracle, of
 
 
 @given(log=logs(), cuts=CUTS, limits=LIMITS)
@@ -279,3 +279,18 @@ def test_describe_says_what_is_known() -> None:
     assert [entry["item_id"] for entry in known["history"]] == ["x", "y"]
     assert known["long_norm"] > 0
     assert partition.describe(b"nobody") is None
+
+
+def test_a_restored_partition_keeps_the_seed_it_was_made_with() -> None:
+    first = make(dataclasses.replace(ROOMY, hash_seed=5))
+    second = make(dataclasses.replace(ROOMY, hash_seed=6))
+    log: Log = [Event(b"u", b"x", b"1", 5, LIKE), Event(b"u", b"", b"2", 6, ERASE)]
+    apply(first, log, 0, 2)
+
+    second.restore(first.arrays())
+
+    assert second.erased_offset_of(b"u") == 1
+    assert digest(second) == digest(first)
+    again = [*log, *log]
+    apply(second, again, 2, 4)
+    assert second.counters["duplicate"] == 1
