@@ -34,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 # A leaving worker waits this long for the broker's answer; the session timeout is the fallback.
 _LEAVE_TIMEOUT_S = 2.0
+# One try to commit; what is not committed is only read again.
+_COMMIT_TIMEOUT_S = 3.0
+# Further tries of a worker that stops, after one failed so.
+_LAST_COMMIT_TIMEOUT_S = 0.5
 
 
 class _FetchedBytes:
@@ -205,6 +209,7 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
 
     consumer: SlabConsumer
     source: SlabSource
+    _is_coordinator_away = False
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -227,6 +232,19 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         if self._consumer._coordinator is not None:
             await leave_group(self._consumer)
         await stop_consumer(self._consumer, super().on_thread_stop)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        # aiokafka retries for as long as no coordinator answers: a stop would never end.
+        is_hopeless = self._is_coordinator_away and self.app.should_stop
+        timeout_s = _LAST_COMMIT_TIMEOUT_S if is_hopeless else _COMMIT_TIMEOUT_S
+        try:
+            did_commit = bool(await asyncio.wait_for(super()._commit(offsets), timeout_s))
+        except TimeoutError:
+            self._is_coordinator_away = True
+            logger.warning("no commit within %s s: the coordinator is away", timeout_s)
+            return False
+        self._is_coordinator_away = False
+        return did_commit
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek slab partitions to the state's next offsets, the others to committed ones."""

@@ -136,6 +136,15 @@ def test_overrides_keep_the_signatures() -> None:
         assert list(ours.parameters) == list(theirs.parameters), name
 
 
+def test_commit_retries_without_end_while_no_coordinator_answers() -> None:
+    # When aiokafka bounds this loop, SlabThread._commit can go.
+    source = source_of(GroupCoordinator.commit_offsets)
+    assert "while True:\n            await self.ensure_coordinator_known()" in source
+    thread = stock_driver.AIOKafkaConsumerThread
+    assert "call_thread(self._commit, offsets)" in source_of(thread.commit)
+    assert "await consumer.commit(aiokafka_offsets)" in source_of(thread._commit)
+
+
 def test_coordinator_holds_leave_group_back_for_static_members() -> None:
     source = source_of(GroupCoordinator._maybe_leave_group)
     assert "self.generation > 0 and self._group_instance_id is None" in source

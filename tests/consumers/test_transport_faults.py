@@ -11,6 +11,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
+from local.kafka import KafkaServer
 from stream.errors import CorruptBatch, LogGap
 from tests.consumers.kafka_calls import committed, numbers, produce, run, until
 from tests.consumers.ledgers import MemoryLedger, make_app, running
@@ -134,3 +135,50 @@ def test_failing_ledger_ends_the_worker(
 
     with pytest.raises(OSError, match=f"{call} broke"):
         run(scenario())
+
+
+def test_worker_survives_a_broker_restart(
+    kafka_server: Callable[..., KafkaServer], tmp_path: Path
+) -> None:
+    server = kafka_server()
+
+    async def scenario() -> MemoryLedger:
+        await create(server.bootstrap, "interactions")
+        ledger = MemoryLedger({})
+        async with running(make_app(server.bootstrap, "interactions", ledger, tmp_path)):
+            await produce(server.bootstrap, "interactions", numbers(0, 10))
+            await ledger.until(lambda: len(ledger.all_values()) == 10)
+            await asyncio.to_thread(server.kill)
+            await asyncio.to_thread(server.start)
+            await produce(server.bootstrap, "interactions", numbers(10, 20))
+            await ledger.until(lambda: len(ledger.all_values()) >= 20)
+        return ledger
+
+    assert run(scenario()).all_values() == numbers(0, 20)
+
+
+def test_worker_stops_while_the_broker_is_away(
+    kafka_server: Callable[..., KafkaServer], tmp_path: Path
+) -> None:
+    server = kafka_server()
+    ledgers: list[MemoryLedger] = []
+
+    async def scenario() -> None:
+        await create(server.bootstrap, "interactions")
+        ledger = MemoryLedger({})
+        ledgers.append(ledger)
+        async with running(make_app(server.bootstrap, "interactions", ledger, tmp_path)):
+            await produce(server.bootstrap, "interactions", numbers(0, 10))
+            await ledger.until(lambda: len(ledger.all_values()) == 10)
+            await asyncio.to_thread(server.kill)
+
+    run(scenario())
+    # What was released is durable although it could not be committed.
+    assert ledgers[0].store[("interactions", 0)][0] == 10
+
+
+async def create(kafka: str, name: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.create_topics([NewTopic(name, 1, 1)])
+    await admin.close()
