@@ -19,18 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.dirty_users import EXPLICIT, PASSIVE, DirtyUsers, RefreshBatch
+from stream.refresh_slots import COOLING, IN_FLIGHT, NONE, READY, RefreshSlots
 
-_NONE = -1
 _FOREVER_MS = 1 << 62
-
-_READY = 1
-_IN_FLIGHT = 2
-_COOLING = 3
-
-# A queue entry is ticket << 24 | slot: a slot given to another user, or a user who became more
-# urgent, has a newer ticket, and the old entry is skipped when it surfaces.
-_SLOT_BITS = 24
-_SLOT_MASK = (1 << _SLOT_BITS) - 1
 _COMPACT_SLACK = 1024
 
 
@@ -42,13 +33,13 @@ class _Lane:
     def __init__(self) -> None:
         self.entries: tuple[deque[int], deque[int]] = (deque(), deque())
         self.num_ready = 0
-        self.slot_of_row = np.full(1024, _NONE, np.int32)
+        self.slot_of_row = np.full(1024, NONE, np.int32)
 
     def slots_of(self, rows: NDArray[np.int32]) -> NDArray[np.int32]:
         """Return the slot per row, -1 for none; grows to cover the rows."""
         top = int(rows.max(initial=-1))
         if top >= len(self.slot_of_row):
-            grown = np.full(max(top + 1, 2 * len(self.slot_of_row)), _NONE, np.int32)
+            grown = np.full(max(top + 1, 2 * len(self.slot_of_row)), NONE, np.int32)
             grown[: len(self.slot_of_row)] = self.slot_of_row
             self.slot_of_row = grown
         return self.slot_of_row[rows]
@@ -74,25 +65,13 @@ class RefreshQueue:
         max_wait_ms: int = 5,
         passive_delay_ms: int = 1_000,
     ) -> None:
-        assert 1 <= max_batch and 1 <= max_users < 1 << _SLOT_BITS
+        assert max_batch >= 1
         self._interval_ms = interval_ms
         self._max_batch = max_batch
         self._max_wait_ms = max_wait_ms
         self._delays_ms = (passive_delay_ms, 0)
-        self._max_users = max_users
         self._lanes: dict[int, _Lane] = {}
-        self._partitions = np.empty(max_users, np.int32)
-        self._rows = np.empty(max_users, np.int32)
-        self._ids: NDArray[np.object_] = np.empty(max_users, object)
-        self._states = np.zeros(max_users, np.int8)
-        self._levels = np.empty(max_users, np.int8)
-        self._dirty_levels = np.full(max_users, _NONE, np.int8)  # Dirty again while not ready.
-        self._dirty_ms = np.empty(max_users, np.int64)  # Oldest unanswered change.
-        self._again_ms = np.empty(max_users, np.int64)  # Oldest change since taken.
-        self._tickets = np.zeros(max_users, np.int64)
-        self._free = np.arange(max_users - 1, -1, -1, dtype=np.int64)  # A stack.
-        self._num_free = max_users
-        self._next_ticket = 1
+        self._slots = RefreshSlots(max_users)
         self._cooling: deque[tuple[int, int]] = deque()  # (due_ms, entry), ascending.
         self.num_in_flight = 0
         self._held: set[int] = set()
@@ -104,9 +83,16 @@ class RefreshQueue:
         return sum(lane.num_ready for lane in self._lanes.values())
 
     @property
+    def num_takeable(self) -> int:
+        """Ready users of partitions that are not held."""
+        return sum(
+            lane.num_ready for partition, lane in self._lanes.items() if partition not in self._held
+        )
+
+    @property
     def num_known(self) -> int:
         """Users in any state; bounded by ``max_users``."""
-        return self._max_users - self._num_free
+        return len(self._slots)
 
     def hold(self, partition: int) -> None:
         """Take nobody of a partition that still catches up with its log."""
@@ -155,16 +141,16 @@ class RefreshQueue:
         _, partition, lane = choice
         slots = np.fromiter(self._pop(lane), np.int64)
         lane.num_ready -= len(slots)
-        self._states[slots] = _IN_FLIGHT
-        self._dirty_levels[slots] = _NONE
+        self._slots.states[slots] = IN_FLIGHT
+        self._slots.dirty_levels[slots] = NONE
         self.num_in_flight += len(slots)
-        self._stamp(slots)
+        self._slots.stamp(slots)
         return RefreshBatch(
             partition=partition,
-            user_rows=self._rows[slots],
-            user_ids=tuple(self._ids[slots].tolist()),
+            user_rows=self._slots.rows[slots],
+            user_ids=tuple(self._slots.ids[slots].tolist()),
             slots=slots,
-            tickets=self._tickets[slots],
+            tickets=self._slots.tickets[slots],
             taken_ms=now_ms,
         )
 
@@ -186,24 +172,26 @@ class RefreshQueue:
             now_ms: Time of the call.
         """
         # A partition may have been dropped meanwhile: its slots belong to nobody or to others.
-        is_ours = self._tickets[batch.slots] == batch.tickets
+        is_ours = self._slots.tickets[batch.slots] == batch.tickets
         if is_gone is None:
             is_gone = np.zeros(len(batch), np.bool_)
         self.num_in_flight -= int(is_ours.sum())
         due_ms = batch.taken_ms + self._interval_ms
         if self._cooling:
             due_ms = max(due_ms, self._cooling[-1][0])
-        is_again = self._dirty_levels[batch.slots] >= 0
+        is_again = self._slots.dirty_levels[batch.slots] >= 0
         retried = batch.slots[is_ours & ~is_done & ~is_gone]
-        self._levels[retried] = np.maximum(self._levels[retried], self._dirty_levels[retried])
+        self._slots.levels[retried] = np.maximum(
+            self._slots.levels[retried], self._slots.dirty_levels[retried]
+        )
         renewed = batch.slots[is_ours & ~is_done & is_gone & is_again]
-        self._levels[renewed] = self._dirty_levels[renewed]
-        self._dirty_ms[renewed] = self._again_ms[renewed]
+        self._slots.levels[renewed] = self._slots.dirty_levels[renewed]
+        self._slots.dirty_ms[renewed] = self._slots.again_ms[renewed]
         self._free_slots(batch.slots[is_ours & ~is_done & is_gone & ~is_again])
         self._queue_again(np.concatenate([retried, renewed]))
         cooling = batch.slots[is_ours & is_done]
-        self._states[cooling] = _COOLING
-        self._cooling.extend((due_ms, entry) for entry in self._stamp(cooling))
+        self._slots.states[cooling] = COOLING
+        self._cooling.extend((due_ms, entry) for entry in self._slots.stamp(cooling))
         self._warm(now_ms)
 
     def next_due_ms(self, now_ms: int) -> int | None:
@@ -229,7 +217,7 @@ class RefreshQueue:
         if lane is None:
             return 0
         slots = lane.slot_of_row[lane.slot_of_row >= 0].astype(np.int64)
-        self.num_in_flight -= int((self._states[slots] == _IN_FLIGHT).sum())
+        self.num_in_flight -= int((self._slots.states[slots] == IN_FLIGHT).sum())
         self._free_slots(slots)
         return len(slots)
 
@@ -246,19 +234,18 @@ class RefreshQueue:
         levels = users.levels[is_known]
         self.num_coalesced += len(known)
         positions = np.flatnonzero(is_known).tolist()
-        ids = np.empty(len(positions), object)
-        ids[:] = [users.user_ids[position] for position in positions]
-        self._ids[known] = ids  # A reused row: from now on the entry means its new owner.
-        is_ready = self._states[known] == _READY
-        raised = known[is_ready & (levels > self._levels[known])]
+        # A reused row: from now on the entry means its new owner.
+        self._slots.name(known, [users.user_ids[position] for position in positions])
+        is_ready = self._slots.states[known] == READY
+        raised = known[is_ready & (levels > self._slots.levels[known])]
         if len(raised):
-            self._levels[raised] = EXPLICIT
-            self._dirty_ms[raised] = now_ms  # The explicit action's own deadline.
-            lane.entries[EXPLICIT].extend(self._stamp(raised))
+            self._slots.levels[raised] = EXPLICIT
+            self._slots.dirty_ms[raised] = now_ms  # The explicit action's own deadline.
+            lane.entries[EXPLICIT].extend(self._slots.stamp(raised))
         others, levels = known[~is_ready], levels[~is_ready]
-        is_first = self._dirty_levels[others] < 0
-        self._again_ms[others[is_first]] = now_ms
-        self._dirty_levels[others] = np.maximum(self._dirty_levels[others], levels)
+        is_first = self._slots.dirty_levels[others] < 0
+        self._slots.again_ms[others[is_first]] = now_ms
+        self._slots.dirty_levels[others] = np.maximum(self._slots.dirty_levels[others], levels)
 
     def _add(
         self, lane: _Lane, users: DirtyUsers, positions: NDArray[np.int64], now_ms: int
@@ -266,28 +253,25 @@ class RefreshQueue:
         """Queue newcomers; return how many users (new or waiting) were shed."""
         levels = users.levels[positions]
         num_shed = 0
-        if len(positions) > self._num_free:
+        if len(positions) > self._slots.num_free:
             wanted = int((levels == EXPLICIT).sum())
-            num_shed += self._shed(max(wanted - self._num_free, 0))
-            order = np.argsort(-levels, kind="stable")[: self._num_free]
+            num_shed += self._shed(max(wanted - self._slots.num_free, 0))
+            order = np.argsort(-levels, kind="stable")[: self._slots.num_free]
             num_shed += len(positions) - len(order)
             positions, levels = positions[np.sort(order)], levels[np.sort(order)]
-        self._num_free -= len(positions)
-        slots = self._free[self._num_free : self._num_free + len(positions)].copy()
+        slots = self._slots.allocate(len(positions))
         rows = users.user_rows[positions]
         lane.slot_of_row[rows] = slots
-        self._partitions[slots] = users.partition
-        self._rows[slots] = rows
-        ids = np.empty(len(positions), object)
-        ids[:] = [users.user_ids[position] for position in positions.tolist()]
-        self._ids[slots] = ids
-        self._states[slots] = _READY
-        self._levels[slots] = levels
-        self._dirty_levels[slots] = _NONE
-        self._dirty_ms[slots] = now_ms
+        self._slots.partitions[slots] = users.partition
+        self._slots.rows[slots] = rows
+        self._slots.name(slots, [users.user_ids[position] for position in positions.tolist()])
+        self._slots.states[slots] = READY
+        self._slots.levels[slots] = levels
+        self._slots.dirty_levels[slots] = NONE
+        self._slots.dirty_ms[slots] = now_ms
         lane.num_ready += len(slots)
         for level in (PASSIVE, EXPLICIT):
-            lane.entries[level].extend(self._stamp(slots[levels == level]))
+            lane.entries[level].extend(self._slots.stamp(slots[levels == level]))
             self._compact(lane, level)
         return num_shed
 
@@ -299,75 +283,60 @@ class RefreshQueue:
             dropped: list[int] = []
             while entries and shed + len(dropped) < count:
                 entry = entries.pop()
-                if self._is_current(entry):
-                    dropped.append(entry & _SLOT_MASK)
+                if self._slots.is_current(entry):
+                    dropped.append(self._slots.slot_of(entry))
             lane.num_ready -= len(dropped)
             self._free_slots(np.array(dropped, np.int64))
             shed += len(dropped)
         return shed
 
-    def _stamp(self, slots: NDArray[np.int64]) -> list[int]:
-        """Give slots fresh tickets; return their entries. Older entries become void."""
-        tickets = np.arange(self._next_ticket, self._next_ticket + len(slots), dtype=np.int64)
-        self._next_ticket += len(slots)
-        self._tickets[slots] = tickets
-        entries: list[int] = (tickets << _SLOT_BITS | slots).tolist()
-        return entries
-
-    def _is_current(self, entry: int) -> bool:
-        return int(self._tickets[entry & _SLOT_MASK]) == entry >> _SLOT_BITS
-
     def _free_slots(self, slots: NDArray[np.int64]) -> None:
-        for partition in np.unique(self._partitions[slots]).tolist():
+        for partition in np.unique(self._slots.partitions[slots]).tolist():
             lane = self._lanes.get(partition)
             if lane is not None:
-                mine = slots[self._partitions[slots] == partition]
-                lane.slot_of_row[self._rows[mine]] = _NONE
-        self._ids[slots] = None
-        self._states[slots] = 0
-        self._tickets[slots] = 0
-        self._free[self._num_free : self._num_free + len(slots)] = slots
-        self._num_free += len(slots)
+                mine = slots[self._slots.partitions[slots] == partition]
+                lane.slot_of_row[self._slots.rows[mine]] = NONE
+        self._slots.free(slots)
 
     def _queue_again(self, slots: NDArray[np.int64]) -> None:
         """Make slots ready at the front of their queues, keeping order among themselves."""
         if not len(slots):
             return
-        lane = self._lanes[int(self._partitions[slots[0]])]
-        self._states[slots] = _READY
-        self._dirty_levels[slots] = _NONE
+        lane = self._lanes[int(self._slots.partitions[slots[0]])]
+        self._slots.states[slots] = READY
+        self._slots.dirty_levels[slots] = NONE
         lane.num_ready += len(slots)
         for level in (PASSIVE, EXPLICIT):
-            entries = self._stamp(slots[self._levels[slots] == level])
+            entries = self._slots.stamp(slots[self._slots.levels[slots] == level])
             lane.entries[level].extendleft(reversed(entries))
 
     def _warm(self, now_ms: int) -> None:
         """End the cooling of users whose interval is over; dirty ones are ready again."""
         while self._cooling and self._cooling[0][0] <= now_ms:
             _, entry = self._cooling.popleft()
-            slot = entry & _SLOT_MASK
-            if not self._is_current(entry):
+            slot = self._slots.slot_of(entry)
+            if not self._slots.is_current(entry):
                 continue  # Dropped with its partition.
-            level = int(self._dirty_levels[slot])
+            level = int(self._slots.dirty_levels[slot])
             if level < 0:
                 self._free_slots(np.array([slot], np.int64))
                 continue
-            self._states[slot] = _READY
-            self._levels[slot] = level
-            self._dirty_levels[slot] = _NONE
-            self._dirty_ms[slot] = self._again_ms[slot]
-            lane = self._lanes[int(self._partitions[slot])]
+            self._slots.states[slot] = READY
+            self._slots.levels[slot] = level
+            self._slots.dirty_levels[slot] = NONE
+            self._slots.dirty_ms[slot] = self._slots.again_ms[slot]
+            lane = self._lanes[int(self._slots.partitions[slot])]
             lane.num_ready += 1
-            lane.entries[level].extend(self._stamp(np.array([slot], np.int64)))
+            lane.entries[level].extend(self._slots.stamp(np.array([slot], np.int64)))
 
     def _head(self, lane: _Lane) -> tuple[int, int]:
         """Return (earliest deadline, oldest change) of a lane that has ready users."""
         heads = []
         for level, entries in enumerate(lane.entries):
-            while entries and not self._is_current(entries[0]):
+            while entries and not self._slots.is_current(entries[0]):
                 entries.popleft()
             if entries:
-                since = int(self._dirty_ms[entries[0] & _SLOT_MASK])
+                since = int(self._slots.dirty_ms[self._slots.slot_of(entries[0])])
                 heads.append((since + self._delays_ms[level], since))
         return min(heads)[0], min(since for _, since in heads)
 
@@ -380,17 +349,17 @@ class RefreshQueue:
             level = PASSIVE if passive else EXPLICIT
             if passive and explicit:
                 times = [
-                    int(self._dirty_ms[entries[0] & _SLOT_MASK]) + delay
+                    int(self._slots.dirty_ms[self._slots.slot_of(entries[0])]) + delay
                     for entries, delay in zip(lane.entries, self._delays_ms, strict=True)
                 ]
                 level = EXPLICIT if times[EXPLICIT] <= times[PASSIVE] else PASSIVE
-            slots.append(lane.entries[level].popleft() & _SLOT_MASK)
+            slots.append(self._slots.slot_of(lane.entries[level].popleft()))
         return slots
 
     def _compact(self, lane: _Lane, level: int) -> None:
         """Drop void entries where they outnumber the live ones: the queue stays bounded."""
         entries = lane.entries[level]
         if len(entries) > 2 * lane.num_ready + _COMPACT_SLACK:
-            live = [entry for entry in entries if self._is_current(entry)]
+            live = [entry for entry in entries if self._slots.is_current(entry)]
             entries.clear()
             entries.extend(live)

@@ -12,6 +12,7 @@ from consumers.sink_replies import Reply
 from stream.candidates import SOURCES, RecommendationBatch
 from stream.errors import ConfigurationError
 from stream.versions import erase_version, parse_version
+from tests.consumers.cutting_proxy import cutting_proxy
 
 pytestmark = pytest.mark.redis
 
@@ -264,3 +265,23 @@ def test_an_empty_batch_is_nothing_to_do(redis, redis_url):
     report = with_sink(redis_url, lambda sink: sink.write(batch_of([]), generated_at_ms=1))
     assert len(report) == 0
     assert redis.keys() == []
+
+
+@pytest.mark.parametrize("after_bytes", [1, 120, 137, 200])
+def test_a_line_cut_amid_the_replies_loses_and_doubts_nothing(redis_server, after_bytes):
+    """The writes landed, the replies were lost: the next try finds its own version there."""
+    server = redis_server()
+    users = [b"u%d" % number for number in range(40)]
+
+    async def run():
+        async with cutting_proxy(server.port, num_cuts=2, after_bytes=after_bytes) as port:
+            client = connect_redis(f"redis://127.0.0.1:{port}/0")
+            sink = RedisSink(client, epoch=1, backoff_ms=1, max_attempts=4)
+            report = await sink.write(batch_of(users), generated_at_ms=1)
+            await client.aclose()
+            return report
+
+    report = asyncio.run(run())
+    assert set(kinds(report)) <= {Reply.ACCEPTED, Reply.SAME}
+    with Redis.from_url(server.url) as client:
+        assert client.dbsize() == len(users)

@@ -276,7 +276,7 @@ class QueueMachine(RuleBasedStateMachine):
             return False
         slot = int(lane.slots_of(np.array([key[1]], np.int32))[0])
         return slot >= 0 and (
-            self.queue._states[slot] == 1 or int(self.queue._dirty_levels[slot]) >= 0
+            self.queue._slots.states[slot] == 1 or int(self.queue._slots.dirty_levels[slot]) >= 0
         )
 
 
