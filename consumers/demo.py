@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,18 +26,20 @@ from rich.live import Live
 from consumers.console import say
 from consumers.demo_view import View, render
 from consumers.lists import read_list
-from consumers.produce import ProduceReport, produce_interactions
+from consumers.produce import ProduceReport, Record, produce_interactions
 from consumers.stack import Stack
 from consumers.stopping import stop_on_signals
 from local.simulator import Simulator
 from stream.errors import HeadwaterError, ServerUnreachable
 from stream.settings import Settings
 
+_ROOT = Path(__file__).resolve().parent.parent
 # The weights that a documented command trained on the simulator's log (docs/weights.md).
-DEMO_WEIGHTS = Path(__file__).resolve().parent.parent / "models" / "demo_weights"
+DEMO_WEIGHTS = _ROOT / "models" / "demo_weights"
 _START_BOUND_S = 120.0
 _DRAIN_BOUND_S = 30.0
 _REFRESH_S = 0.25
+_MAX_ACTIONS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +103,7 @@ class WorkerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env=self._environment,
-                cwd=Path(__file__).resolve().parent.parent,
+                cwd=_ROOT,
                 start_new_session=True,
             )
         assert self._process.stdout is not None
@@ -192,6 +195,28 @@ class _Run:
         self._report = ProduceReport()
         self._view = View()
         self._first_list_s: float | None = None
+        self._places: dict[bytes, int] = {}
+
+    def _followed(self, blocks: Iterator[Sequence[Record]]) -> Iterator[Sequence[Record]]:
+        """Pass blocks on; note what the user does whose list is shown."""
+        for block in blocks:
+            for _, topic, key, value, _ in block:
+                if topic == "interactions" and key is not None and value is not None:
+                    self._note(key, value)
+            yield block
+
+    def _note(self, key: bytes, value: bytes) -> None:
+        """Follow the first user who acts a third time, for good: one whose list moves."""
+        view = self._view
+        if not view.user_id:
+            self._places[key] = self._places.get(key, 0) + 1
+            if self._places[key] < 3:
+                return
+            view.user_id = key.decode()
+        if key.decode() == view.user_id:
+            event = json.loads(value)
+            view.actions.insert(0, f"{event['type']} {event.get('item_id', '')}")
+            del view.actions[_MAX_ACTIONS:]
 
     async def play(self) -> tuple[dict[str, Any], bool]:
         """Simulate, watch, drain, judge."""
@@ -206,7 +231,7 @@ class _Run:
         async with aiohttp.ClientSession() as session, stop_on_signals() as stop:
             producing = asyncio.create_task(
                 produce_interactions(
-                    simulator.blocks(),
+                    self._followed(simulator.blocks()),
                     brokers=self._stack.kafka,
                     topic=self._settings.topics.interactions,
                     items_topic=self._settings.topics.items,
@@ -250,17 +275,14 @@ class _Run:
                     self._view.lists_per_s = (stats["lists_written"] - before[2]) / span
                     before = (now, stats["applied"], stats["lists_written"])
                 if not self._options.headless:
-                    await self._show_user(stats)
+                    await self._show_user()
                     live.update(render(self._view), refresh=True)
 
-    async def _show_user(self, stats: dict[str, Any]) -> None:
-        """Follow one active user: the list, and what changed after each action."""
-        followed = stats.get("followed") or {}
-        if not followed:
-            return
+    async def _show_user(self) -> None:
+        """Show one active user's list, and what changed after each action."""
         view = self._view
-        view.user_id = followed["user_id"]
-        view.actions = followed["actions"]
+        if not view.user_id:
+            return
         found = await read_list(self._stack.redis, view.user_id)
         if found is None:
             return

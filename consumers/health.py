@@ -1,4 +1,4 @@
-"""HealthServer: ``/healthz``, ``/readyz`` and ``/metrics`` on loopback.
+"""HealthServer: ``/healthz``, ``/readyz``, ``/metrics`` and ``/stats`` on loopback.
 
 Alive means works: ``/healthz`` asks the watchdog's question, not whether the process answers.
 Absent on purpose: any path that shows state, and any address but the one given.
@@ -6,7 +6,8 @@ Absent on purpose: any path that shows state, and any address but the one given.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from aiohttp import web
 
@@ -25,6 +26,7 @@ class HealthServer:
         why_stuck: Reasons why the worker does not work; empty when it does. 503 with reasons.
         why_not_ready: Reasons why lists are not fresh yet (catching up, Redis away); empty when
             ready. A worker that is not ready lives: nobody should restart it for that.
+        stats: Figures that ``/stats`` answers as one JSON object; never an id.
         host: Loopback unless a setting says otherwise.
         port: 0 takes a free one.
     """
@@ -35,12 +37,14 @@ class HealthServer:
         registry: MetricsRegistry,
         why_stuck: Reasons,
         why_not_ready: Reasons,
+        stats: Callable[[], Mapping[str, Any]] = dict,
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
         self._registry = registry
         self._why_stuck = why_stuck
         self._why_not_ready = why_not_ready
+        self._stats = stats
         self._host = host
         self._asked_port = port
         self._port: int | None = None
@@ -64,6 +68,7 @@ class HealthServer:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
+                web.get("/stats", self._read_stats),
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -83,6 +88,9 @@ class HealthServer:
 
     async def _readyz(self, _: web.Request) -> web.Response:
         return _verdict([*self._why_stuck(), *self._why_not_ready()])
+
+    async def _read_stats(self, _: web.Request) -> web.Response:
+        return web.json_response(dict(self._stats()))
 
     async def _metrics(self, _: web.Request) -> web.Response:
         return web.Response(body=self._registry.expose(), headers={"Content-Type": _TEXT_FORMAT})

@@ -28,6 +28,22 @@ USERS = "users"
 ITEMS = "items"
 
 
+_PENDING = "pending."
+
+
+def _split_pending(
+    arrays: Mapping[str, NDArray[Any]],
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Part a snapshot's arrays into the shell's and the tables'."""
+    pending, tables = {}, {}
+    for name, array in arrays.items():
+        if name.startswith(_PENDING):
+            pending[name.removeprefix(_PENDING)] = array
+        else:
+            tables[name] = array
+    return pending, tables
+
+
 @dataclass(slots=True)
 class Held:
     """One partition in memory.
@@ -55,7 +71,10 @@ class Ownership:
         settle: Waits until everything that a user partition derived below an offset is
             acknowledged by the broker.
         end_offsets: Asks the broker for the end offsets of partitions.
-        on_change: Called after an assignment with the partitions held.
+        on_open: Told (kind, partition, what was pending) when a partition came into memory.
+        on_drop: Told (kind, partition) when it left.
+        pending: Returns what the shell still owes to a user partition's users (lists, erasures):
+            it travels in the snapshot, so that a crash forgets none of it.
     """
 
     def __init__(
@@ -68,17 +87,23 @@ class Ownership:
         item_deltas: str,
         settle: Callable[[int, int], Awaitable[None]],
         end_offsets: Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]],
-        on_change: Callable[[set[tuple[str, int]]], None] = lambda partitions: None,
+        on_open: Callable[[str, int, Mapping[str, NDArray[Any]]], None],
+        on_drop: Callable[[str, int], None],
+        pending: Callable[[int], Mapping[str, NDArray[Any]]],
     ) -> None:
         self.held: dict[tuple[str, int], Held] = {}
         self.assigned: set[tuple[str, int]] = set()
+        # Set once the first assignment was restored; it may be empty.
+        self.has_assignment = asyncio.Event()
         self._engine = engine
         self._store = store
         self._state = state
         self._kinds = {interactions: USERS, item_deltas: ITEMS}
         self._settle = settle
         self._end_offsets = end_offsets
-        self._on_change = on_change
+        self._on_open = on_open
+        self._on_drop = on_drop
+        self._pending = pending
         self._locks: dict[tuple[str, int], asyncio.Lock] = {}
 
     async def restore(self, partitions: set[tuple[str, int]]) -> None:
@@ -89,7 +114,7 @@ class Ownership:
                 await self._load(key)
             self.held[key].end_at_assignment = ends[key]
         self.assigned = set(partitions)
-        self._on_change(self.assigned)
+        self.has_assignment.set()
 
     async def _load(self, key: tuple[str, int]) -> None:
         topic, partition = key
@@ -97,12 +122,14 @@ class Ownership:
         started = time.monotonic()
         snapshot = await asyncio.to_thread(self._store.newest_valid, kind, partition)
         held = Held(saved_at_s=started)
+        pending: Mapping[str, NDArray[Any]] = {}
         if snapshot is None:
             await self._state.run(self._open, kind, partition, None)
             logger.info("%s/%d: no snapshot, reading from the log's start", topic, partition)
         else:
             self._check(key, snapshot.meta)
-            await self._state.run(self._open, kind, partition, snapshot.arrays)
+            pending, arrays = _split_pending(snapshot.arrays)
+            await self._state.run(self._open, kind, partition, arrays)
             held.durable = int(snapshot.meta["next_offset"])
             logger.info(
                 "%s/%d: restored at offset %d in %.2f s",
@@ -112,6 +139,7 @@ class Ownership:
                 time.monotonic() - started,
             )
         self.held[key] = held
+        self._on_open(kind, partition, pending)
 
     def _check(self, key: tuple[str, int], meta: Mapping[str, Any]) -> None:
         expected = (self._engine.num_partitions, self._engine.num_item_partitions)
@@ -157,7 +185,6 @@ class Ownership:
     async def release(self, partitions: set[tuple[str, int]]) -> None:
         """Snapshot every partition that is given up; arrays stay until it has moved."""
         self.assigned -= partitions
-        self._on_change(self.assigned)
         for key in sorted(partitions & self.held.keys()):
             await self.snapshot(key)
 
@@ -166,7 +193,9 @@ class Ownership:
         for key in sorted(self.held.keys() - partitions):
             topic, partition = key
             del self.held[key]
-            await self._state.run(self._drop, self._kinds[topic], partition)
+            kind = self._kinds[topic]
+            await self._state.run(self._drop, kind, partition)
+            self._on_drop(kind, partition)
             logger.info("%s/%d: handed over", topic, partition)
 
     def _drop(self, kind: str, partition: int) -> None:
@@ -190,6 +219,8 @@ class Ownership:
                 held.saved_at_s = time.monotonic()
                 return
             if kind == USERS:
+                for name, array in self._pending(partition).items():
+                    arrays[_PENDING + name] = array
                 await self._settle(partition, next_offset)  # 2
             meta = {
                 "kind": kind,

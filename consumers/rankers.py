@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from consumers.configuration import make_fusion
 from models.errors import WeightsInvalid
 from models.ranking import Ranker
@@ -9,6 +11,20 @@ from models.scorer import TorchScorer
 from models.weights import load_weights
 from stream.errors import ConfigurationError
 from stream.settings import Settings
+
+
+def _manifest(path: Path) -> Path:
+    """Return the manifest that a path names: itself, or the only one in a folder."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("*.json"))
+    if len(found) != 1:
+        message = (
+            f"HEADWATER_RANKING__WEIGHTS: expected one manifest (.json) in {path}, found "
+            f"{len(found)}; name the manifest itself"
+        )
+        raise ConfigurationError(message)
+    return found[0]
 
 
 def load_network(settings: Settings) -> TorchScorer:
@@ -25,7 +41,7 @@ def load_network(settings: Settings) -> TorchScorer:
         )
         raise ConfigurationError(message)
     try:
-        return TorchScorer(load_weights(path), device=settings.ranking.device)
+        return TorchScorer(load_weights(_manifest(path)), device=settings.ranking.device)
     except WeightsInvalid as error:
         message = f"HEADWATER_RANKING__WEIGHTS: {error}"
         raise ConfigurationError(message) from error

@@ -15,16 +15,20 @@ T = TypeVar("T")
 
 
 class WorkThread:
-    """One named thread with a queue; ``await thread.run(function, ...)``."""
+    """One named thread with a queue; ``await thread.run(function, ...)``.
+
+    Attributes:
+        executor: The thread, for who submits by himself.
+    """
 
     def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a function on the thread and return what it returns, or raise what it raises."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
+        return await loop.run_in_executor(self.executor, lambda: function(*args, **kwargs))
 
     def close(self) -> None:
         """Finish what is queued and end the thread."""
-        self._executor.shutdown(wait=True)
+        self.executor.shutdown(wait=True)

@@ -215,6 +215,27 @@ async def check_topics(
     return missing + _compare(specs, found)
 
 
+async def count_partitions(
+    brokers: str,
+    topic: str,
+    *,
+    timeout_s: float = 30.0,
+    client_options: Mapping[str, Any] = _NO_OPTIONS,
+) -> int:
+    """Return how many partitions a topic has.
+
+    Raises:
+        ServerUnreachable: No broker answered in time.
+        ConfigurationError: There is no such topic.
+    """
+    async with _admin(brokers, timeout_s, client_options) as admin:
+        found = await _describe(admin, [TopicSpec(name=topic, num_partitions=1)])
+    if topic not in found:
+        message = f"expected a topic or a file {topic!r}, found neither (Kafka at {brokers})"
+        raise ConfigurationError(message)
+    return found[topic].num_partitions
+
+
 @asynccontextmanager
 async def _admin(
     brokers: str, timeout_s: float, options: Mapping[str, Any]

@@ -163,7 +163,7 @@ class Engine:
     @property
     def num_items(self) -> int:
         """Items owned by the item partitions held."""
-        return sum(items.num_items for items in self.items.values())
+        return sum(len(items.live_rows()) for items in self.items.values())
 
     @property
     def num_evicted(self) -> int:

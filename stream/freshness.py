@@ -219,6 +219,13 @@ class FreshnessLedger:
         self._release(places)
         return len(places)
 
+    def user_rows(self, partition: int) -> NDArray[np.int32]:
+        """Return the rows of users with unanswered events, ascending: a snapshot keeps them."""
+        heads = self._heads.get(partition)
+        if heads is None:
+            return np.empty(0, np.int32)
+        return np.flatnonzero(heads != _NONE).astype(np.int32)
+
     def outstanding(self, now_ms: int) -> Ages:
         """Return the ages of all unanswered events; O(bound), for a summary or a scrape."""
         return self._ages(np.flatnonzero(self._partitions >= 0).astype(np.int32), now_ms)

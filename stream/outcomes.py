@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,14 @@ from stream.candidates import CandidateBatch, UserBatch
 from stream.dirty_users import DirtyUsers
 from stream.events import Reject
 from stream.routing import RoutedCopies
+
+# Chooses which touched item rows (int32 (n,)) are published now.
+Admit = Callable[[NDArray[np.int32]], NDArray[np.int32]]
+
+
+def all_rows(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Admit every row: a replay publishes without a rate."""
+    return rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +37,7 @@ class Folded:
         types: uint8 (A,), :class:`stream.events.Action`.
         dirty: The same users, each once, with the most urgent level of their actions.
         erased: (user id, offset) of every erase.
+        num_unknown_fields: Fields that were ignored.
     """
 
     rejects: tuple[Reject, ...]
@@ -39,6 +49,7 @@ class Folded:
     types: NDArray[np.uint8]
     dirty: DirtyUsers
     erased: tuple[tuple[bytes, int], ...]
+    num_unknown_fields: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

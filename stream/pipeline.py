@@ -20,9 +20,10 @@ from stream.candidates import RecommendationBatch, UserBatch
 from stream.decode import decode_events
 from stream.decode_items import decode_items
 from stream.engine import Engine
+from stream.errors import FrameHole
 from stream.events import EventBatch, Reject
 from stream.frames import decode_frame, encode_frames
-from stream.outcomes import Folded, Refresh
+from stream.outcomes import Admit, Folded, Refresh, all_rows
 from stream.ranking_inputs import gather
 from stream.rerank import RerankLimits, rerank
 from stream.routing import split_routed
@@ -72,20 +73,26 @@ class Pipeline:
             types=own.types[applied],
             dirty=shard.dirty_users(result.user_rows, own.types[applied]),
             erased=tuple(zip(result.erased_user_ids, result.erased_offsets, strict=True)),
+            num_unknown_fields=own.num_unknown_fields,
         )
 
     def fold_item_deltas(self, slab: Slab) -> None:
         """Run the first half of step 6: counts and co-occurrence of the items we own."""
         partition = self.engine.items[slab.partition]
         for index, offset in enumerate(slab.offsets.tolist()):  # One frame covers a whole slab.
-            frame = decode_frame(slab.value(index) or b"")
+            frame = decode_frame(slab.value(index) or b"", offset=offset)
+            if isinstance(frame, Reject):  # Our own rows: to leave them out would be to lose them.
+                message = f"{slab.topic}/{slab.partition}: offset {offset}: {frame.detail}"
+                raise FrameHole(message)
             partition.apply(offset=offset, frame=frame)
         partition.next_offset = max(partition.next_offset, slab.end)
 
-    def publish_signals(self, partition: int, max_items: int) -> list[tuple[bytes, bytes]]:
+    def publish_signals(
+        self, partition: int, max_items: int, admit: Admit = all_rows
+    ) -> list[tuple[bytes, bytes]]:
         """Run the second half of step 6: (key, value) records of items touched since last."""
         items = self.engine.items[partition]
-        rows = items.take_dirty(max_items)
+        rows = admit(items.take_dirty(max_items))  # A worker holds back what it just published.
         return encode_signals(items.read_signals(rows, as_of_ms=items.stream_time_ms))
 
     def read_signals(self, slab: Slab) -> None:
@@ -116,6 +123,12 @@ class Pipeline:
             inputs=gather(users, candidates, catalogue),
             catalogue_epoch=catalogue.epoch,
         )
+
+    def retrieve_again(self, refresh: Refresh) -> Refresh:
+        """Repeat step 7 for the same users: the catalogue's rows changed meanwhile."""
+        users = refresh.users
+        again = self.read_users(users.partition, users.user_ids, now_ms=int(users.now_ms.max()))
+        return self.retrieve(again)
 
     @staticmethod
     def score(refresh: Refresh, ranker: Ranker) -> RankerScores:

@@ -16,6 +16,7 @@ from state.hashing import partitions_of
 from stream.decode import decode_events
 from stream.engine import Engine
 from stream.events import EventBatch
+from stream.outcomes import Folded
 from stream.pipeline import Pipeline
 from stream.slab import Slab
 
@@ -38,6 +39,9 @@ class Replay:
         self.signals_interval_ms = signals_interval_ms
         self.stream_time_ms = -1
         self._next_signals_ms = -1
+        self._misrouted: list[list[tuple[int, int, bytes]]] = [
+            [] for _ in range(self.engine.num_partitions)
+        ]
         self._item_offsets = [0] * self.engine.num_item_partitions
         for partition in range(self.engine.num_partitions):
             self.engine.open_users(partition)
@@ -54,11 +58,7 @@ class Replay:
         Offsets inside ``events`` are ignored: each partition counts its own.
         """
         for part in self.split(events):
-            self.fold_slab_events(part)
-        if len(events):
-            self.stream_time_ms = max(self.stream_time_ms, int(events.timestamps_ms.max()))
-        if self.stream_time_ms >= self._next_signals_ms:
-            self.publish_signals()
+            self._fold(part, None)
 
     def split(self, events: EventBatch) -> list[EventBatch]:
         """Return one batch per partition that has events, with that partition's own offsets."""
@@ -92,14 +92,47 @@ class Replay:
             )
         return parts
 
-    def fold_slab_events(self, events: EventBatch) -> None:
+    def _fold(self, events: EventBatch, slab: Slab | None) -> Folded:
         """Fold events of one partition at their own offsets, and the rows they give."""
-        folded = self.pipeline.fold_events(events)
+        folded = self.pipeline.fold_events(events, slab)
         for destination, frame in folded.frames:
             offset = self._item_offsets[destination]
             slab = Slab.from_values([frame], partition=destination, first_offset=offset)
             self.pipeline.fold_item_deltas(slab)
             self._item_offsets[destination] = offset + 1
+        if len(events):
+            self.stream_time_ms = max(self.stream_time_ms, int(events.timestamps_ms.max()))
+        if self.stream_time_ms >= self._next_signals_ms:
+            self.publish_signals()
+        return folded
+
+    def fold_slab(self, slab: Slab) -> None:
+        """Fold one slab of a Kafka partition at its own offsets; copies wait for the end."""
+        shard = self.engine.users[slab.partition]
+        if slab.begin > shard.tables.next_offset:
+            shard.tables.next_offset = slab.begin  # The log's head was cut by retention.
+        folded = self._fold(decode_events(slab), slab)
+        for index, partition in enumerate(folded.copies.partitions.tolist()):
+            self._misrouted[partition].append(
+                (slab.partition, int(folded.copies.offsets[index]), folded.copies.values[index])
+            )
+
+    def finish(self) -> None:
+        """Fold misrouted records that no worker ever copied, at the end of their own partition."""
+        for partition, waiting in enumerate(self._misrouted):
+            shard = self.engine.users[partition]
+            values = []
+            for source, offset, value in sorted(waiting):
+                if offset >= shard.origins[source]:
+                    values.append(value)
+                    shard.origins[source] = offset + 1
+            if values:
+                slab = Slab.from_values(
+                    values, partition=partition, first_offset=shard.tables.next_offset
+                )
+                self._fold(decode_events(slab), None)
+            waiting.clear()
+        self.publish_signals()
 
     def publish_signals(self) -> None:
         """Bring every touched item's signal to the catalogue, through the codec."""

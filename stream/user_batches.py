@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,4 +46,37 @@ def read_user_batch(
         user_rows=user_rows,
         now_ms=now_ms,
         **arrays,
+    )
+
+
+def cold_user(*, dim: int, now_ms: int) -> UserBatch:
+    """Return one user without any event: what the trending list is made for.
+
+    Args:
+        dim: D, length of the catalogue's embeddings.
+        now_ms: Event time of the list.
+    """
+
+    def none(width: int, dtype: type) -> NDArray[Any]:
+        return np.zeros((1, width), dtype)
+
+    return UserBatch(
+        partition=0,
+        next_offset=0,
+        user_ids=(b"",),
+        user_rows=np.full(1, -1, np.int32),
+        now_ms=np.full(1, now_ms, np.int64),
+        events_to_ms=np.full(1, now_ms, np.int64),
+        history_rows=np.full((1, 1), -1, np.int32),
+        history_times_ms=none(1, np.int64),
+        history_strengths=none(1, np.uint8),
+        history_actions=none(1, np.uint16),
+        history_completions=none(1, np.uint8),
+        history_lengths=np.zeros(1, np.int32),
+        session_vectors=none(dim, np.float32),
+        long_vectors=none(dim, np.float32),
+        affinity_keys=none(1, np.uint64),
+        affinity_weights=none(1, np.float32),
+        seen_words=none(1, np.uint64),
+        num_events=np.zeros(1, np.int64),
     )

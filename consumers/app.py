@@ -1,0 +1,446 @@
+"""The worker: every part made, joined and run; the one place where settings become arguments.
+
+Start: 1. topics; 2. kernels compiled, weights loaded; 3. catalogue and signals caught up; 4. group
+joined. Stop: lists drained, partitions released (snapshot, commit, leave), everything closed.
+Whatever fails ends the worker with its reason (law 9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.broker_offsets import BrokerOffsets
+from consumers.configuration import make_engine, make_fusion, make_pipeline
+from consumers.dead_letters import DeadLetterProducer
+from consumers.erasures import Erasures
+from consumers.faust_app import App, create_app, run_app
+from consumers.frame_producer import FrameProducer
+from consumers.handlers import SlabHandlers
+from consumers.health import HealthServer
+from consumers.loops import WorkerLoops
+from consumers.metering import MeteredFreshness, Metering
+from consumers.metrics_registry import MetricsRegistry
+from consumers.ownership import USERS, Ownership
+from consumers.producer import ReliableProducer
+from consumers.rankers import choose_ranker
+from consumers.reader import BroadcastReader
+from consumers.redis_client import check_redis, connect_redis
+from consumers.refresh import RefreshLoop
+from consumers.refresher import Refresher
+from consumers.signal_publisher import SignalPublisher
+from consumers.sink import RedisSink
+from consumers.snapshots import SnapshotStore
+from consumers.state_thread import WorkThread
+from consumers.stats import WorkerStats
+from consumers.topics import ensure_topics, topic_specs
+from consumers.warm_up import compile_kernels
+from consumers.watchdog import Activity, Watchdog
+from stream.errors import HeadwaterError
+from stream.freshness import FreshnessLedger
+from stream.outcomes import Refresh
+from stream.refresh_queue import RefreshQueue
+from stream.settings import Settings
+from stream.slab import Slab
+
+logger = logging.getLogger(__name__)
+
+EXIT_STUCK = 3
+
+# How long a stop may spend on lists that are due.
+_DRAIN_MS = 2_000
+
+
+def wall_ms() -> int:
+    """Return the wall clock, ms."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_ms() -> int:
+    """Return the monotonic clock, ms."""
+    return time.monotonic_ns() // 1_000_000
+
+
+async def run_worker(
+    settings: Settings,
+    *,
+    brokers: str,
+    redis_url: str,
+    stop: asyncio.Event,
+    on_ready: Callable[[str], None] = lambda health: None,
+) -> None:
+    """Run one worker until ``stop`` is set; then stop it cleanly.
+
+    Args:
+        settings: All settings.
+        brokers: Bootstrap servers.
+        redis_url: URL of Redis.
+        stop: Set to end the worker.
+        on_ready: Called with the health address once the worker has its partitions.
+
+    Raises:
+        HeadwaterError: What ended the worker before it was asked to.
+    """
+    async with AsyncExitStack() as closing:
+        worker = Worker(settings, brokers=brokers, redis_url=redis_url)
+        closing.push_async_callback(worker.close)
+        await worker.start()
+        await worker.run(stop, on_ready)
+
+
+class Worker:
+    """All parts of one worker, made from settings."""
+
+    def __init__(self, settings: Settings, *, brokers: str, redis_url: str) -> None:
+        """Make the parts; nothing connects before :meth:`start`."""
+        self._settings = settings
+        self._brokers = brokers
+        topics = settings.topics
+        self.state = WorkThread("state")
+        self.scorer = WorkThread("scorer")
+        self.engine = make_engine(settings)
+        self.pipeline = make_pipeline(settings, self.engine)
+        self.offsets = BrokerOffsets(brokers)
+        self.producer = ReliableProducer(brokers)
+        self.frame_sender = ReliableProducer(brokers)
+        self.frames = FrameProducer(self.frame_sender, topic=topics.item_deltas)
+        self.dead_letters = DeadLetterProducer(self.producer, dead_letters=topics.dead_letters)
+        self.redis = connect_redis(redis_url, is_cluster=settings.sink.cluster)
+        self.sink = RedisSink(
+            self.redis,
+            epoch=settings.epoch,
+            ttl_ms=settings.sink.ttl_s * 1000,
+            retention_ms=topics.retention_ms,
+            max_pipeline=settings.sink.max_batch,
+        )
+        self.publisher = SignalPublisher(self.producer, item_signals=topics.item_signals)
+        self.erasures = Erasures(self.sink, epoch=settings.epoch)
+        self.registry = MetricsRegistry()
+        self.metering = Metering(self.registry, topic=topics.interactions)
+        self.lags: dict[tuple[str, int], int] = {}
+        self.ranker = choose_ranker(settings)
+        self.ownership = self._make_ownership()
+        self.refresh, self.stats = self._make_refresh()
+        self.handlers = SlabHandlers(
+            pipeline=self.pipeline,
+            state=self.state,
+            ownership=self.ownership,
+            frames=self.frames,
+            dead_letters=self.dead_letters,
+            copies=self.producer,
+            freshness=self.ledger,
+            offer=self.refresh.mark,
+            release=self.refresh.release,
+            erase=self.erasures.add,
+            on_fold=self.metering.on_fold,
+            interactions=topics.interactions,
+            item_deltas=topics.item_deltas,
+        )
+        self.readers = (
+            BroadcastReader(brokers=brokers, topics=[topics.items], on_slab=self._on_items),
+            BroadcastReader(
+                brokers=brokers, topics=[topics.item_signals], on_slab=self._on_signals
+            ),
+        )
+        self.app = self._make_app()
+        self.watchdog = Watchdog(
+            probe=self._activities,
+            end=self._end,
+            limit_ms=round(settings.worker.watchdog_s * 1000),
+        )
+        self.health = HealthServer(
+            registry=self.registry,
+            why_stuck=self.watchdog.why_stuck,
+            why_not_ready=self._why_not_ready,
+            stats=self.stats.read,
+            port=settings.worker.health_port,
+        )
+        self.metering.follow(self, wall_ms=wall_ms, now_s=time.monotonic)
+
+    def _activities(self) -> list[Activity]:
+        """Name what must go on while there is work: every partition's fold, and refreshing."""
+        excuse = "Redis is away" if self.refresh.is_paused else None
+        folds = [
+            Activity(
+                name=f"{topic}/{partition}",
+                position=self.ownership.next_offset(topic, partition) or 0,
+                pending=self.lags.get((topic, partition), 0),
+            )
+            for topic, partition in self.ownership.assigned
+        ]
+        return [
+            *folds,
+            Activity(
+                name="refresh",
+                position=self.refresh.num_batches,
+                pending=self.queue.num_takeable,
+                excuse=excuse,
+            ),
+        ]
+
+    def _end(self, reason: str) -> None:
+        """End the process at once: what hangs cannot be asked to stop (law 9)."""
+        sys.stderr.write(f"headwater: the worker ends: {reason}\n")
+        sys.stderr.flush()
+        os._exit(EXIT_STUCK)
+
+    def _why_not_ready(self) -> list[str]:
+        reasons = [
+            f"{topic}/{partition} catches up with its log"
+            for topic, partition in sorted(self.ownership.assigned)
+            if not self.ownership.is_caught_up(topic, partition)
+        ]
+        if not self.ownership.has_assignment.is_set():
+            reasons.append("no partitions assigned yet")
+        if self.refresh.is_paused:
+            reasons.append("lists cannot be written to Redis")
+        return reasons
+
+    def _make_ownership(self) -> Ownership:
+        settings = self._settings
+        return Ownership(
+            engine=self.engine,
+            store=SnapshotStore(
+                settings.data_dir / "snapshots", keep=settings.worker.snapshots_kept
+            ),
+            state=self.state,
+            interactions=settings.topics.interactions,
+            item_deltas=settings.topics.item_deltas,
+            settle=self.frames.wait_acknowledged,
+            end_offsets=self.offsets.ends,
+            on_open=self._on_open,
+            on_drop=self._on_drop,
+            pending=self._pending,
+        )
+
+    def _make_refresh(self) -> tuple[RefreshLoop[Refresh], WorkerStats]:
+        bounds = self._settings.refresh
+        self.ledger = FreshnessLedger(max_events=bounds.max_unanswered)
+        self.freshness = MeteredFreshness(self.registry)
+        self.queue = RefreshQueue(
+            max_users=bounds.max_dirty,
+            interval_ms=bounds.interval_ms,
+            max_batch=bounds.max_batch,
+            max_wait_ms=bounds.max_wait_ms,
+        )
+        stats = WorkerStats(
+            engine=self.engine,
+            queue=self.queue,
+            ledger=self.ledger,
+            freshness=self.freshness,
+            write=self.sink.write,
+            wall_ms=wall_ms,
+            ranker=self.ranker,
+            num_fallbacks=lambda: self.metering.num_fallbacks,
+        )
+        refresher = Refresher(
+            pipeline=self.pipeline,
+            ranker=self.ranker,
+            fallback=make_fusion(self._settings),
+            state_executor=self.state.executor,
+            on_fallback=self.metering.on_fallback,
+        )
+        refresh = RefreshLoop(
+            queue=self.queue,
+            ledger=self.ledger,
+            freshness=self.freshness,
+            retrieve=refresher.retrieve,
+            score=refresher.score,
+            write=stats.write,
+            state_executor=self.state.executor,
+            scorer_executor=self.scorer.executor,
+            monotonic_ms=monotonic_ms,
+            wall_ms=wall_ms,
+            on_batch=self.metering.on_batch,
+        )
+        return refresh, stats
+
+    def _make_app(self) -> App:
+        worker, topics = self._settings.worker, self._settings.topics
+        app = create_app(
+            brokers=self._brokers,
+            group=worker.group,
+            topics=[topics.interactions, topics.item_deltas],
+            ledger=self.ownership,
+            data_dir=self._settings.data_dir / "faust",
+            session_timeout_s=worker.session_timeout_s,
+            instance_id=worker.instance_id,
+            max_slab_bytes=worker.max_slab_bytes,
+        )
+
+        @app.agent(app.slab_topic(topics.interactions))
+        async def interactions(stream: Any) -> None:
+            async for event in stream.noack().events():
+                await self.handlers.on_interactions(event.value)
+                event.ack()
+
+        @app.agent(app.slab_topic(topics.item_deltas))
+        async def item_deltas(stream: Any) -> None:
+            async for event in stream.noack().events():
+                await self.handlers.on_item_deltas(event.value)
+                event.ack()
+
+        return app
+
+    async def _on_items(self, slab: Slab) -> None:
+        rejects = await self.state.run(self.pipeline.read_items, slab)
+        await self.dead_letters.send(rejects, topic=slab.topic, partition=slab.partition)
+
+    async def _on_signals(self, slab: Slab) -> None:
+        await self.state.run(self.pipeline.read_signals, slab)
+
+    def _pending(self, partition: int) -> dict[str, NDArray[Any]]:
+        """Return what is owed to a partition's users: lists not yet written, erasures."""
+        return {
+            "user_rows": self.ledger.user_rows(partition),
+            "erasures": np.frombuffer(self.erasures.encode(), np.uint8),
+        }
+
+    def _on_open(self, kind: str, partition: int, pending: Mapping[str, NDArray[Any]]) -> None:
+        """Take up a partition: no list of its users before it has caught up with its log."""
+        if kind != USERS:
+            return
+        shard = self.engine.users[partition]
+        self.frames.begin(partition, shard.tables.next_offset)
+        self.queue.hold(partition)
+        if pending:
+            rows = np.array(pending["user_rows"], np.int32)
+            self.refresh.mark(shard.dirty_users(rows, np.zeros(len(rows), np.uint8)))
+            self.erasures.restore(pending["erasures"].tobytes())
+
+    def _on_drop(self, kind: str, partition: int) -> None:
+        if kind == USERS:
+            self.refresh.drop(partition)
+
+    async def start(self) -> None:
+        """Do everything short of joining the group; the steps are the module's."""
+        topics = self._settings.topics
+        report = await ensure_topics(
+            self._brokers,
+            topic_specs(
+                interactions=topics.interactions,
+                items=topics.items,
+                item_deltas=topics.item_deltas,
+                item_signals=topics.item_signals,
+                dead_letters=topics.dead_letters,
+                num_partitions=topics.partitions,
+                num_item_partitions=topics.item_partitions,
+                retention_ms=topics.retention_ms,
+                replication_factor=topics.replication,
+            ),
+        )
+        report.raise_if_fatal()
+        for finding in report.findings:
+            logger.warning("%s", finding)
+        await check_redis(self.redis)
+        await self.health.start()
+        await self.state.run(compile_kernels)
+        await self.offsets.start()
+        await self.producer.start()
+        await self.frame_sender.start()
+        for reader in self.readers:
+            await reader.start()
+        for reader in self.readers:
+            await reader.catch_up()
+        logger.info("catalogue caught up, %d items", len(self.engine.catalogue.items))
+
+    def _loops(self) -> WorkerLoops:
+        settings = self._settings
+        return WorkerLoops(
+            pipeline=self.pipeline,
+            state=self.state,
+            ownership=self.ownership,
+            publisher=self.publisher,
+            sink=self.sink,
+            ends=self.offsets.ends,
+            on_lag=self._on_lag,
+            wall_ms=wall_ms,
+            monotonic_ms=monotonic_ms,
+            item_deltas=settings.topics.item_deltas,
+            snapshot_interval_s=settings.worker.snapshot_interval_s,
+            signals_interval_s=settings.signals.interval_s,
+            signals_per_s=settings.signals.rows_per_s,
+            trending_interval_s=settings.signals.trending_interval_s,
+            slate_size=settings.ranking.slate_size,
+        )
+
+    def _on_lag(self, lags: Mapping[tuple[str, int], int]) -> None:
+        self.lags = dict(lags)
+        self.stats.lag = sum(lags.values())
+        for topic, partition in self.ownership.assigned:
+            # A partition without new records catches up without a slab.
+            if topic == self._settings.topics.interactions and self.ownership.is_caught_up(
+                topic, partition
+            ):
+                self.refresh.release(partition)
+
+    async def run(self, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
+        """Join the group and work until ``stop`` is set or something fails."""
+        tasks = {
+            asyncio.create_task(run_app(self.app), name="faust"),
+            asyncio.create_task(self.refresh.run(), name="refresh"),
+            asyncio.create_task(self.erasures.run(), name="erasures"),
+            asyncio.create_task(self._loops().run(), name="loops"),
+            asyncio.create_task(self.watchdog.run(), name="watchdog"),
+            asyncio.create_task(self._announce(on_ready), name="ready"),
+        }
+        tasks |= {asyncio.create_task(reader.run_until_failure()) for reader in self.readers}
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        failure: BaseException | None = None
+        running = set(tasks)
+        while failure is None and not stopping.done():
+            done, _ = await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            failure = first_failure(done)
+            running -= done
+        if failure is None:
+            logger.info("stopping: draining lists, releasing partitions")
+            await self.refresh.drain(_DRAIN_MS)
+        await self.app.stop()
+        for task in (*tasks, stopping):
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        if failure is not None:
+            raise failure
+
+    async def _announce(self, on_ready: Callable[[str], None]) -> None:
+        """Tell that the worker holds its partitions."""
+        await self.ownership.has_assignment.wait()
+        on_ready(self.health.url)
+
+    async def close(self) -> None:
+        """Close every connection and thread; safe after a failure at any point."""
+        await self.health.stop()
+        for reader in self.readers:
+            await reader.stop()
+        await self.frames.stop()
+        await self.frame_sender.stop()
+        await self.producer.stop()
+        await self.offsets.stop()
+        await self.redis.aclose()
+        self.scorer.close()
+        self.state.close()
+
+
+def first_failure(done: Iterable[asyncio.Task[Any]]) -> BaseException | None:
+    """Return why a task failed, the first of ours inside a group; None when none did."""
+    for task in done:
+        if task.cancelled():
+            continue
+        error = task.exception()
+        while isinstance(error, BaseExceptionGroup):
+            error = next(
+                (each for each in error.exceptions if isinstance(each, HeadwaterError)),
+                error.exceptions[0],
+            )
+        if error is not None:
+            return error
+    return None

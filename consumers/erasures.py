@@ -1,0 +1,83 @@
+"""Erased users' lists: deleted in Redis under a tombstone, tried again until Redis answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from consumers.sink import RedisSink
+from stream.errors import HeadwaterError
+from stream.versions import erase_version
+
+logger = logging.getLogger(__name__)
+
+# Erasures that wait for Redis; beyond it the worker ends rather than forget one.
+_MAX_WAITING = 100_000
+_BATCH = 256
+_RETRY_S = 0.5
+
+
+class Erasures:
+    """A bounded list of erasures that Redis has not confirmed.
+
+    Args:
+        sink: Writes tombstones.
+        epoch: Leading part of every version.
+    """
+
+    def __init__(self, sink: RedisSink, *, epoch: int) -> None:
+        self._sink = sink
+        self._epoch = epoch
+        self._waiting: OrderedDict[bytes, str] = OrderedDict()
+        self._wake = asyncio.Event()
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._waiting)
+
+    def add(self, erased: Sequence[tuple[bytes, int]]) -> None:
+        """Queue (user id, offset of the erase) in log order.
+
+        Raises:
+            HeadwaterError: Too many wait: Redis has been away for too long.
+        """
+        for user_id, offset in erased:
+            self._waiting[user_id] = erase_version(epoch=self._epoch, offset=offset)
+        if len(self._waiting) > _MAX_WAITING:
+            message = (
+                f"expected at most {_MAX_WAITING} erasures waiting for Redis, got "
+                f"{len(self._waiting)}: is Redis up and writable?"
+            )
+            raise HeadwaterError(message)
+        self._wake.set()
+
+    def encode(self) -> bytes:
+        """Return what waits, for a snapshot."""
+        return json.dumps({user.hex(): version for user, version in self._waiting.items()}).encode()
+
+    def restore(self, data: bytes) -> None:
+        """Take up again what :meth:`encode` gave; a later erase of the same user wins."""
+        for user, version in json.loads(data).items():
+            user_id = bytes.fromhex(user)
+            if version > self._waiting.get(user_id, ""):
+                self._waiting[user_id] = version
+        if self._waiting:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """Write tombstones until cancelled."""
+        while True:
+            await self._wake.wait()
+            batch = list(self._waiting.items())[:_BATCH]
+            report = await self._sink.erase_all(batch)
+            for (user_id, version), answered in zip(batch, report.is_answered, strict=True):
+                if answered and self._waiting.get(user_id) == version:
+                    del self._waiting[user_id]
+            if not self._waiting:
+                self._wake.clear()
+            elif not report.is_answered.all():
+                logger.warning("%d erasures wait for Redis: %s", len(self._waiting), report.error)
+                await asyncio.sleep(_RETRY_S)

@@ -1,0 +1,41 @@
+"""Replay a Kafka topic in this process: read it once, to the end it has now, without a group."""
+
+from __future__ import annotations
+
+from consumers.configuration import make_engine, make_pipeline
+from consumers.reader import BroadcastReader
+from consumers.topics import count_partitions
+from stream.engine import Engine
+from stream.replay import Replay
+from stream.settings import Settings
+from stream.slab import Slab
+
+
+async def replay_topic(settings: Settings, brokers: str, topic: str) -> Engine:
+    """Fold every record of a topic of interactions; its partitions are the engine's.
+
+    Args:
+        settings: Bounds and rules of the tables.
+        brokers: Bootstrap servers.
+        topic: Topic of interactions; a misrouted record is folded where it belongs.
+
+    Raises:
+        ServerUnreachable: If no broker answers.
+        ConfigurationError: If the topic does not exist.
+    """
+    partitions = await count_partitions(brokers, topic)
+    engine = make_engine(settings, partitions=partitions)
+    interval_ms = round(settings.signals.interval_s * 1000)
+    replay = Replay(make_pipeline(settings, engine), signals_interval_ms=interval_ms)
+
+    async def on_slab(slab: Slab) -> None:
+        replay.fold_slab(slab)
+
+    reader = BroadcastReader(brokers=brokers, topics=[topic], on_slab=on_slab)
+    await reader.start()
+    try:
+        await reader.catch_up()
+    finally:
+        await reader.stop()
+    replay.finish()
+    return engine

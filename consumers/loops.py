@@ -1,0 +1,173 @@
+"""What a worker does on a clock: snapshots, signals, shared lists, lag. Each loop has one job.
+
+A loop that fails ends the worker. Intervals are settings; nothing here is on an event's way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+
+from consumers.ownership import Ownership
+from consumers.signal_publisher import SignalPacer, SignalPublisher
+from consumers.sink import RedisSink
+from consumers.state_thread import WorkThread
+from stream.candidates import RecommendationBatch
+from stream.pipeline import Pipeline
+from stream.shared_lists import similar_items, trending_list
+
+logger = logging.getLogger(__name__)
+
+_SNAPSHOT_TICK_S = 0.1
+_LAG_TICK_S = 0.5
+_SIMILAR_SIZE = 50
+
+
+class WorkerLoops:
+    """The clocked work of one worker.
+
+    Args:
+        pipeline: Touched on the state thread only.
+        state: The state thread.
+        ownership: Which partitions are ours.
+        publisher: Sends item signals, rate-bound.
+        sink: Writes similar items and the trending list.
+        ends: Asks the broker where logs end.
+        on_lag: Told of the lag in records per (topic, partition).
+        wall_ms: Clock of ``generated_at``.
+        monotonic_ms: Clock of intervals.
+        item_deltas: Name of the topic.
+        snapshot_interval_s: Between two snapshots of one partition.
+        signals_interval_s: Between two signals of one item.
+        signals_per_s: Signals per second and item partition at most.
+        trending_interval_s: Between two writes of the trending list.
+        slate_size: Items in the trending list.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        state: WorkThread,
+        ownership: Ownership,
+        publisher: SignalPublisher,
+        sink: RedisSink,
+        ends: Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]],
+        on_lag: Callable[[Mapping[tuple[str, int], int]], None],
+        wall_ms: Callable[[], int],
+        monotonic_ms: Callable[[], int],
+        item_deltas: str,
+        snapshot_interval_s: float,
+        signals_interval_s: float,
+        signals_per_s: int,
+        trending_interval_s: float,
+        slate_size: int,
+    ) -> None:
+        self._pipeline = pipeline
+        self._state = state
+        self._ownership = ownership
+        self._publisher = publisher
+        self._sink = sink
+        self._ends = ends
+        self._on_lag = on_lag
+        self._wall_ms = wall_ms
+        self._monotonic_ms = monotonic_ms
+        self._item_deltas = item_deltas
+        self._snapshot_interval_s = snapshot_interval_s
+        self._signals_interval_s = signals_interval_s
+        self._signals_per_s = signals_per_s
+        self._pacers: dict[int, SignalPacer] = {}
+        self._trending_interval_s = trending_interval_s
+        self._slate_size = slate_size
+
+    async def run(self) -> None:
+        """Run all loops until one fails or the task is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._snapshots())
+            group.create_task(self._signals())
+            group.create_task(self._trending())
+            group.create_task(self._lag())
+
+    async def _snapshots(self) -> None:
+        """Snapshot the partition that waits longest, one at a time: they are staggered so."""
+        while True:
+            await asyncio.sleep(_SNAPSHOT_TICK_S)
+            await self._ownership.snapshot_due(self._snapshot_interval_s)
+
+    async def _signals(self) -> None:
+        """Publish what changed about our items: signals for all workers, similar items."""
+        while True:
+            await asyncio.sleep(min(max(self._signals_interval_s / 4, 0.02), 0.25))
+            for topic, partition in sorted(self._ownership.assigned):
+                if topic == self._item_deltas:
+                    await self._publish(partition)
+
+    async def _publish(self, partition: int) -> None:
+        published = await self._state.run(self._read_signals, partition)
+        if published is None:
+            return
+        records, similar = published
+        await self._publisher.publish(records)
+        if len(similar):
+            await self._sink.write_similar(similar, generated_at_ms=self._wall_ms())
+
+    def _read_signals(
+        self, partition: int
+    ) -> tuple[list[tuple[bytes, bytes]], RecommendationBatch] | None:
+        items = self._pipeline.engine.items.get(partition)
+        if items is None:
+            return None
+        now_ms = self._monotonic_ms()
+        pacer = self._pacers.get(partition)
+        if pacer is None:
+            pacer = SignalPacer(
+                interval_ms=round(self._signals_interval_s * 1000),
+                max_rows_per_s=self._signals_per_s,
+            )
+            self._pacers[partition] = pacer
+        records = self._pipeline.publish_signals(
+            partition, pacer.allowance(now_ms), lambda rows: pacer.admit(rows, now_ms)
+        )
+        similar = similar_items(
+            self._pipeline.engine.catalogue,
+            [key for key, _ in records],
+            partition=partition,
+            next_offset=items.next_offset,
+            now_ms=items.stream_time_ms,
+            size=_SIMILAR_SIZE,
+        )
+        return records, similar
+
+    async def _trending(self) -> None:
+        """Write ``rec:trending`` where item partition 0 is ours."""
+        while True:
+            await asyncio.sleep(self._trending_interval_s)
+            if (self._item_deltas, 0) not in self._ownership.assigned:
+                continue
+            batch = await self._state.run(self._make_trending)
+            if batch is not None and len(batch.item_ids):
+                await self._sink.write_trending(batch, generated_at_ms=self._wall_ms())
+
+    def _make_trending(self) -> RecommendationBatch | None:
+        items = self._pipeline.engine.items.get(0)
+        if items is None:
+            return None
+        return trending_list(
+            self._pipeline.engine.catalogue,
+            next_offset=items.next_offset,
+            now_ms=items.stream_time_ms,
+            size=self._slate_size,
+        )
+
+    async def _lag(self) -> None:
+        """Measure how far behind the log's end our partitions are."""
+        while True:
+            await asyncio.sleep(_LAG_TICK_S)
+            mine = set(self._ownership.assigned)
+            if not mine:
+                self._on_lag({})
+                continue
+            ends = await self._ends(mine)
+            wanted = {key: self._ownership.next_offset(*key) or 0 for key in mine}
+            self._on_lag({key: max(ends[key] - wanted[key], 0) for key in mine})
