@@ -144,7 +144,7 @@ class Consumer(SlabConsumer):
                 logger.info("releasing %s", _names(leaving))
                 await self._ledger.release({(tp.topic, tp.partition) for tp in leaving})
                 if not await self.commit_slabs(leaving):
-                    logger.warning("the group had moved on: offsets of %s stay", _names(leaving))
+                    logger.warning("not committed, will be read again: %s", _names(leaving))
             self.forget_slabs()
 
     async def _restore(self, *_: Any, **__: Any) -> None:

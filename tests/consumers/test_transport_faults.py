@@ -137,6 +137,29 @@ def test_failing_ledger_ends_the_worker(
         run(scenario())
 
 
+def test_failing_release_on_revoke_ends_the_worker(
+    kafka: str, topic: MakeTopic, tmp_path: Path
+) -> None:
+    name = topic("interactions", 2)
+
+    class FailingLedger(MemoryLedger):
+        async def release(self, partitions: set[tuple[str, int]]) -> None:
+            message = "the snapshot store is full"
+            raise OSError(message)
+
+    async def scenario() -> None:
+        first, second = FailingLedger({}), MemoryLedger({})
+        async with running(make_app(kafka, name, first, tmp_path / "1")) as task:
+            await first.until(lambda: bool(first.calls))
+            async with running(make_app(kafka, name, second, tmp_path / "2")):
+                await asyncio.wait({task})
+                # The other worker goes on with everything.
+                await second.until(lambda: len(second.values) == 2)
+
+    with pytest.raises(OSError, match="store is full"):
+        run(scenario())
+
+
 def test_worker_survives_a_broker_restart(
     kafka_server: Callable[..., KafkaServer], tmp_path: Path
 ) -> None:
