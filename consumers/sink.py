@@ -39,6 +39,11 @@ class RedisSink:
 
     One instance per worker, used from its event loop by any number of tasks.
 
+    Attributes:
+        num_script_loads: How often the server did not know our scripts: once after a first start,
+            then each time it restarted or failed over, perhaps empty. Lists of users who are not
+            dirty may be gone then; whoever owns the state can mark everybody.
+
     Args:
         client: From :func:`consumers.redis_client.connect_redis`; without retries of its own.
         epoch: Leading part of every version; raised when a topic is recreated.
@@ -80,6 +85,7 @@ class RedisSink:
         self._random_unit = random_unit
         self._slots = asyncio.Semaphore(max_pipelines)
         self._counts: Counter[str] = Counter()
+        self.num_script_loads = 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -236,6 +242,7 @@ class RedisSink:
         except _WORLD as error:
             logger.warning("Redis did not take the sink's scripts: %s", type(error).__name__)
             return False
+        self.num_script_loads += 1
         return True
 
     async def _reconnect(self) -> None:

@@ -146,8 +146,12 @@ def test_a_list_whose_scores_are_no_numbers_is_never_sent(redis, redis_url):
 def test_scripts_are_loaded_again_after_the_server_forgot_them(redis, redis_url):
     async def use(sink):
         first = await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        before = sink.num_script_loads
         redis.script_flush()
-        return kinds(first) + kinds(await sink.write(batch_of([b"u2"]), generated_at_ms=1))
+        second = await sink.write(batch_of([b"u2"]), generated_at_ms=1)
+        await sink.write(batch_of([b"u3"]), generated_at_ms=1)
+        assert sink.num_script_loads == before + 1
+        return kinds(first) + kinds(second)
 
     assert with_sink(redis_url, use, max_attempts=1) == [Reply.ACCEPTED] * 2
 
