@@ -1,0 +1,81 @@
+"""Erasures against a real Redis: never forgotten, whatever Redis does."""
+
+import asyncio
+
+import pytest
+from redis import Redis
+
+from consumers.erasures import Erasures
+from consumers.redis_client import connect_redis
+from consumers.sink import RedisSink
+from consumers.sink_keys import list_keys
+from stream.versions import erase_version
+
+pytestmark = pytest.mark.redis
+
+
+def with_erasures(url, use):
+    """Run ``await use(erasures)``; the loop runs beside it."""
+
+    async def run():
+        client = connect_redis(url)
+        erasures = Erasures(RedisSink(client, epoch=3, max_attempts=1), epoch=3)
+        task = asyncio.create_task(erasures.run())
+        try:
+            async with asyncio.timeout(30):
+                return await use(erasures)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await client.aclose()
+
+    return asyncio.run(run())
+
+
+async def settled(erasures):
+    while len(erasures):  # noqa: ASYNC110 (the test may not reach into its event)
+        await asyncio.sleep(0.005)
+
+
+def tombstone(url, user_id):
+    with Redis.from_url(url) as client:
+        return client.get(list_keys(user_id)[1])
+
+
+def test_an_erased_user_gets_a_tombstone_of_the_erases_version(redis_url):
+    async def use(erasures):
+        erasures.add([(b"erased-1", 7), (b"erased-2", 8), (b"erased-1", 9)])
+        await settled(erasures)
+
+    with_erasures(redis_url, use)
+    assert tombstone(redis_url, b"erased-1").decode() == erase_version(epoch=3, offset=9)
+    assert tombstone(redis_url, b"erased-2").decode() == erase_version(epoch=3, offset=8)
+
+
+def test_an_erasure_waits_until_redis_is_back(redis_server):
+    server = redis_server()
+
+    async def use(erasures):
+        server.kill()
+        erasures.add([(b"u1", 7)])
+        await asyncio.sleep(0.05)
+        assert len(erasures) == 1
+        server.start()
+        await settled(erasures)
+
+    with_erasures(server.url, use)
+    assert tombstone(server.url, b"u1").decode() == erase_version(epoch=3, offset=7)
+
+
+def test_what_waits_travels_in_a_snapshot_and_the_later_erase_wins():
+    async def run():
+        before, after = Erasures(None, epoch=3), Erasures(None, epoch=3)
+        before.add([(b"u1", 7), (b"\xff}{", 8)])
+        after.add([(b"u1", 9)])
+        after.restore(before.encode())
+        return dict(after._waiting)
+
+    assert asyncio.run(run()) == {
+        b"u1": erase_version(epoch=3, offset=9),
+        b"\xff}{": erase_version(epoch=3, offset=8),
+    }
