@@ -18,6 +18,8 @@ from stream.candidates import SOURCES, RecommendationBatch
 _MAX_FLOAT_BYTES = 18  # "-1.23456e-38" is 12, a fixed "-0.0000123456" 13.
 _MAX_ESCAPE = 6  # One control character becomes \\u00XX.
 _SCORE = np.frombuffer(b'","score":', np.uint8)
+# 1e-5 ... 1e10: scores lie there, and a logarithm with a power costs more than all the digits.
+_POWERS = 10.0 ** np.arange(-5, 11)
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
@@ -79,14 +81,17 @@ def _put_float(out: NDArray[np.uint8], at: int, value: float) -> int:
     if value == 0.0:
         out[at] = 48
         return at + 1
-    exponent = -1
-    if 0.1 <= value < 1.0:  # The usual case, without a logarithm.
-        number = np.uint64(value * 1e6 + 0.5)
+    if _POWERS[0] <= value < 1e6:
+        exponent = 5
+        while value < _POWERS[exponent + 5]:
+            exponent -= 1
+        # Down to 1e-5: ten places further up stand the powers that make six digits of it.
+        number = np.uint64(value * _POWERS[10 - exponent] + 0.5)
     else:
         exponent = int(floor(log10(value)))
         if exponent < -30:  # 10 ** (5 - exponent) alone would lose digits.
             number = np.uint64(value * 1e30 * 10.0 ** (-25 - exponent) + 0.5)
-        elif exponent <= 5:
+        elif exponent < 0:
             number = np.uint64(value * 10.0 ** (5 - exponent) + 0.5)
         else:
             number = np.uint64(value / 10.0 ** (exponent - 5) + 0.5)
