@@ -12,6 +12,7 @@ from models.ranking import NO_AGE_MS
 _SMOOTHING = np.float32(2.0)
 _NO_KEY = np.uint64(0)
 _LOW_SIX = np.uint64(63)
+_ONE = np.uint64(1)
 
 
 @njit(cache=True, nogil=True)
@@ -155,12 +156,9 @@ def popularity_logs(
 
 
 @njit(cache=True, nogil=True)
-def _share_of(
-    key: np.uint64, mask: np.uint64, keys: NDArray[np.uint64], weights: NDArray[np.float32]
+def _weight_of(
+    key: np.uint64, keys: NDArray[np.uint64], weights: NDArray[np.float32]
 ) -> np.float32:
-    """Return the weight of one key; mask has the bit of every key, so that most ask no more."""
-    if key == _NO_KEY or not mask >> (key & _LOW_SIX) & np.uint64(1):
-        return np.float32(0.0)
     for a in range(len(keys)):
         if keys[a] == key:
             return np.float32(weights[a])
@@ -179,23 +177,34 @@ def fill_affinities(
     authors: NDArray[np.float32],
     tags: NDArray[np.float32],
 ) -> None:
-    """Fill the shares (C,) of the user's affinity weight on the author and on tags + category."""
+    """Fill the shares (C,) of the user's affinity weight on the author and on tags + category.
+
+    A mask with one bit per own key answers most questions without a look at the keys.
+    """
     for b in range(len(splits) - 1):
-        mask = _NO_KEY
-        total = np.float32(0.0)
-        for a in range(keys.shape[1]):
-            if keys[b, a] != _NO_KEY:
-                mask |= np.uint64(1) << (keys[b, a] & _LOW_SIX)
-                total += weights[b, a]
+        own_keys, own_weights = keys[b], weights[b]
+        mask, total = _NO_KEY, np.float32(0.0)
+        for a in range(len(own_keys)):
+            if own_keys[a] != _NO_KEY:
+                mask |= _ONE << (own_keys[a] & _LOW_SIX)
+                total += own_weights[a]
         if total <= 0.0:
             continue
-        own_keys, own_weights = keys[b], weights[b]
         for c in range(splits[b], splits[b + 1]):
             row = item_rows[c]
-            authors[c] = _share_of(author_keys[row], mask, own_keys, own_weights) / total
-            share = _share_of(category_keys[row], mask, own_keys, own_weights)
+            key = author_keys[row]
+            if key != _NO_KEY and mask >> (key & _LOW_SIX) & _ONE:
+                authors[c] = _weight_of(key, own_keys, own_weights) / total
+            share = np.float32(0.0)
+            key = category_keys[row]
+            if key != _NO_KEY and mask >> (key & _LOW_SIX) & _ONE:
+                share += _weight_of(key, own_keys, own_weights)
             for t in range(tag_keys.shape[1]):
-                share += _share_of(tag_keys[row, t], mask, own_keys, own_weights)
+                key = tag_keys[row, t]
+                if key == _NO_KEY:
+                    break
+                if mask >> (key & _LOW_SIX) & _ONE:
+                    share += _weight_of(key, own_keys, own_weights)
             tags[c] = min(share / total, np.float32(1.0))
 
 

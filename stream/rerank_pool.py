@@ -9,10 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-# Bits of a sort key, highest first: 1 while in the running (0: seen), 31 of the relevance as a
-# float32 (never negative, so that its bits order as it does), 32 of the place, inverted.
-_RUNNING = np.uint64(1 << 63)
-_LOW_BITS = np.uint64(0xFFFFFFFF)
+from stream.sources.packed import HIGH_BIT, pack, place_of
+
 _NO_KEY = np.uint64(0)
 
 
@@ -168,8 +166,9 @@ def scale(
     bits = relevance.view(np.uint32)
     for c in range(begin, end):
         if reasons[c] == OVERFLOW or reasons[c] == SEEN:
-            key = np.uint64(bits[c]) << np.uint64(32) | (_LOW_BITS - np.uint64(c - begin))
-            keys[c - begin] = key | _RUNNING if reasons[c] == OVERFLOW else key
+            key = pack(bits[c], c - begin)
+            # The high bit puts what is in the running in front of the seen.
+            keys[c - begin] = key | HIGH_BIT if reasons[c] == OVERFLOW else key
 
 
 @njit(cache=True, nogil=True)
@@ -188,9 +187,9 @@ def put_in_order(begin: int, keys: NDArray[np.uint64], order: NDArray[np.int32])
     for place in range(len(keys) - 1, -1, -1):
         if keys[place] == 0:
             break
-        order[size] = begin + np.int64(_LOW_BITS - (keys[place] & _LOW_BITS))
+        order[size] = begin + place_of(keys[place])
         size += 1
-        if keys[place] & _RUNNING:
+        if keys[place] & HIGH_BIT:
             running = size
     return running, size
 

@@ -9,17 +9,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from stream.candidates import SOURCES, CandidateBatch
+from stream.sources.packed import HIGH_BIT, pack, place_of
 from stream.sources.proposals import Proposals
 from stream.sources.scratch import Histories, Scratch
 from stream.sources.seen import has_seen, mark_history
 
 if TYPE_CHECKING:
     from stream.sources.limits import RetrievalLimits
-
-# Bits of a sort key, highest first: 1 unless it is to stand behind, 31 of the fused sum as a
-# float32 (positive, so that its bits order as it does), 32 of the place in the union, inverted.
-_IN_FRONT = np.uint64(1 << 63)
-_LOW_BITS = np.uint64(0xFFFFFFFF)
 
 
 class MergeRules(NamedTuple):
@@ -56,7 +52,8 @@ def _fuse_kernel(
 ) -> None:
     """Fill each user's union (B, U) in order of first proposal, and sort keys (B, U), 0 beyond."""
     hashes, sums, marks = scratch.hashes, scratch.sums, scratch.marks
-    bits = np.empty(1, np.float32)
+    fused = np.empty(1, np.float32)
+    bits = fused.view(np.uint32)
     num_lists, num_users, _ = lists.rows.shape
     for b in range(num_users):
         size = 0
@@ -72,13 +69,12 @@ def _fuse_kernel(
         mark_history(history, length, marks, 1)
         for place in range(size):
             row = union[b, place]
-            bits[0] = sums[row]
+            fused[0] = sums[row]
             sums[row] = 0.0
-            key = np.uint64(bits.view(np.uint32)[0]) << np.uint64(32)
-            key |= _LOW_BITS - np.uint64(place)
+            keys[b, place] = pack(bits[0], place)
+            # The high bit puts the unseen in front where the seen are to stand behind.
             if not (rules.seen_last and has_seen(row, marks, words, hashes)):
-                key |= _IN_FRONT
-            keys[b, place] = key
+                keys[b, place] |= HIGH_BIT
         mark_history(history, length, marks, 0)
 
 
@@ -102,10 +98,13 @@ def _merge_kernel(
         mark_history(history, length, marks, 1)
         size = 0
         while size < min(rules.max_candidates, width) and keys[b, width - 1 - size] != 0:
-            place = _LOW_BITS - (keys[b, width - 1 - size] & _LOW_BITS)
-            row = union[b, np.int64(place)]
+            key = keys[b, width - 1 - size]
+            row = union[b, place_of(key)]
             into.rows[total + size] = row
-            into.is_seen[total + size] = has_seen(row, marks, words, hashes)
+            if rules.seen_last:
+                into.is_seen[total + size] = key & HIGH_BIT == 0
+            else:
+                into.is_seen[total + size] = has_seen(row, marks, words, hashes)
             size += 1
             places[row] = size
         mark_history(history, length, marks, 0)

@@ -20,10 +20,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream.sources.best import push_best, sort_best
+from stream.sources.packed import pack, take_best
 from stream.sources.proposals import SourceList
 from stream.sources.scratch import Histories, Scratch
-from stream.sources.seen import NOT_INTERESTED_BIT, has_seen, mark_history
+from stream.sources.seen import NOT_INTERESTED_BIT
 
 if TYPE_CHECKING:
     from state.catalogue import Catalogue
@@ -91,18 +91,24 @@ def _vote(
 
 
 @njit(cache=True, nogil=True)
-def _neighbour_kernel(
-    histories: Histories, pairs: PairColumns, rules: VoteRules, scratch: Scratch, into: SourceList
+def _vote_kernel(
+    histories: Histories,
+    pairs: PairColumns,
+    rules: VoteRules,
+    scratch: Scratch,
+    keys: NDArray[np.uint64],
+    rows: NDArray[np.int32],
+    scores: NDArray[np.float32],
 ) -> None:
-    """Fill (B, M) lists; sums in float64 in the order history (newest first), then slot."""
-    hashes, is_live, sums, marks = scratch.hashes, scratch.is_live, scratch.sums, scratch.marks
-    touched = np.empty(max(rules.max_votes * pairs.rows.shape[1], 1), np.int32)
+    """Fill each user's union in order of first votes: keys come zeroed, all (B, W).
+
+    Sums are float64 in the order history (newest first), then slot.
+    """
+    is_live, sums = scratch.is_live, scratch.sums
+    bits = scores.view(np.uint32)
     for b in range(len(histories.lengths)):
-        history, length, words = histories.rows[b], histories.lengths[b], histories.seen_words[b]
-        num_touched = 0
-        votes = 0
-        weight = 1.0
-        for place in range(length - 1, -1, -1):
+        history, touched, num_touched, votes, weight = histories.rows[b], rows[b], 0, 0, 1.0
+        for place in range(histories.lengths[b] - 1, -1, -1):
             if votes == rules.max_votes:
                 break
             is_weak = histories.strengths[b, place] < rules.min_strength
@@ -113,22 +119,27 @@ def _neighbour_kernel(
             )
             votes += 1
             weight *= rules.decay
-        if rules.skip_seen:
-            mark_history(history, length, marks, 1)
-        rows, scores, size = into.rows[b], into.scores[b], 0
-        for row in touched[:num_touched]:
-            score = np.float32(sums[row])
-            sums[row] = 0.0
-            # Cheap tests first: most of a long union does not reach a full list's last place.
-            if score <= 0.0 or (size == len(scores) and score < scores[0]):
-                continue
-            if rules.skip_seen and has_seen(row, marks, words, hashes):
-                continue
-            size = push_best(scores, rows, size, score, row, hashes)
-        sort_best(scores, rows, size, hashes)
-        into.counts[b] = size
-        if rules.skip_seen:
-            mark_history(history, length, marks, 0)
+        for place in range(num_touched):
+            score = np.float32(sums[touched[place]])
+            sums[touched[place]] = 0.0
+            scores[b, place] = score
+            if score > 0.0:
+                keys[b, place] = pack(bits[b, place], place)
+
+
+def _propose(
+    histories: Histories, pairs: PairColumns, rules: VoteRules, scratch: Scratch, into: SourceList
+) -> None:
+    """Fill (B, M) lists; equal scores stand in the order of their first votes."""
+    votes = min(rules.max_votes, histories.rows.shape[1])
+    shape = (len(histories.lengths), votes * pairs.rows.shape[1])
+    keys = np.zeros(shape, np.uint64)
+    rows = np.empty(shape, np.int32)
+    scores = np.empty(shape, np.float32)
+    _vote_kernel(histories, pairs, rules, scratch, keys, rows, scores)
+    keys.sort(axis=1)
+    indices = np.arange(len(keys))
+    take_best(indices, keys, rows, scores, histories, scratch, rules.skip_seen, into)
 
 
 def propose_cooccurring(
@@ -156,7 +167,7 @@ def propose_cooccurring(
         min_strength=limits.min_history_strength,
         skip_seen=not limits.allow_repeats,
     )
-    _neighbour_kernel(histories, pairs, rules, scratch, into)
+    _propose(histories, pairs, rules, scratch, into)
 
 
 def propose_item_cf(
@@ -182,4 +193,4 @@ def propose_item_cf(
         min_strength=limits.min_history_strength,
         skip_seen=not limits.allow_repeats,
     )
-    _neighbour_kernel(histories, pairs, rules, scratch, into)
+    _propose(histories, pairs, rules, scratch, into)

@@ -14,7 +14,7 @@ from stream.sources.proposals import Proposals
 from stream.sources.recent import propose_recent
 from stream.sources.scratch import Histories, Scratch
 from stream.sources.shared import SharedListCache
-from stream.sources.walk import hash_users, propose_fresh, propose_trending
+from stream.sources.walk import propose_fresh, propose_trending
 
 if TYPE_CHECKING:
     from state.catalogue import Catalogue
@@ -77,7 +77,6 @@ def _propose_shared(
 ) -> None:
     """Fill trending and fresh; users of one moment (all, in a worker) are filled in one call."""
     buckets = users.now_ms // limits.shared_bucket_ms
-    user_hashes = hash_users(users.user_ids)
     skip_seen = not limits.allow_repeats
     for bucket in np.unique(buckets):
         lists = shared.read(int(bucket), catalogue, scratch.hashes, limits)
@@ -87,15 +86,4 @@ def _propose_shared(
             if name == "trending":
                 propose_trending(indices, lists, histories, scratch, skip_seen, into)
             elif name == "fresh":
-                propose_fresh(
-                    indices,
-                    lists,
-                    user_hashes,
-                    users.now_ms,
-                    catalogue.created_at_ms,
-                    histories,
-                    scratch,
-                    float(limits.fresh_jitter),
-                    skip_seen,
-                    into,
-                )
+                propose_fresh(indices, lists, users, catalogue, histories, scratch, limits, into)

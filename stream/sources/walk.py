@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from state.hashing import mix64
-from stream.sources.best import push_best, sort_best
+from stream.sources.packed import pack, take_best
 from stream.sources.proposals import SourceList
 from stream.sources.scratch import Histories, Scratch
 from stream.sources.seen import has_seen, mark_history
 from stream.sources.shared import SharedLists
+
+if TYPE_CHECKING:
+    from state.catalogue import Catalogue
+    from stream.candidates import UserBatch
+    from stream.sources.limits import RetrievalLimits
 
 # 2**-53: the upper 53 bits of a hash become a float64 in [0, 1).
 _UNIT = 1.0 / 9007199254740992.0
@@ -62,16 +68,41 @@ def propose_trending(
 
 
 @njit(cache=True, nogil=True)
-def propose_fresh(
+def _shuffle_kernel(
     indices: NDArray[np.int64],
-    shared: SharedLists,
+    shared_rows: NDArray[np.int32],
     user_hashes: NDArray[np.uint64],
     now_ms: NDArray[np.int64],
     created_at_ms: NDArray[np.int64],
-    histories: Histories,
     scratch: Scratch,
     jitter: float,
-    skip_seen: bool,
+    keys: NDArray[np.uint64],
+    rows: NDArray[np.int32],
+    scores: NDArray[np.float32],
+) -> None:
+    """Score the pool for the users ``indices``; keys come zeroed, all (B, P)."""
+    hashes, is_live = scratch.hashes, scratch.is_live
+    bits = scores.view(np.uint32)
+    pool = len(shared_rows)
+    for b in indices:
+        for place in range(pool):
+            row = shared_rows[place]
+            if not is_live[row] or created_at_ms[row] > now_ms[b]:
+                continue
+            share = np.float64(mix64(user_hashes[b] ^ hashes[row]) >> np.uint64(11)) * _UNIT
+            rows[b, place] = row
+            scores[b, place] = (1.0 - jitter) * (1.0 - place / pool) + jitter * share
+            keys[b, place] = pack(bits[b, place], place)
+
+
+def propose_fresh(
+    indices: NDArray[np.int64],
+    shared: SharedLists,
+    users: UserBatch,
+    catalogue: Catalogue,
+    histories: Histories,
+    scratch: Scratch,
+    limits: RetrievalLimits,
     into: SourceList,
 ) -> None:
     """Fill the lists (B, M) of some users with new items, each user in an order of its own.
@@ -80,26 +111,22 @@ def propose_fresh(
     newest-first pool of P and u a hash in [0, 1): new items get their first exposures from
     different users at once, reproducibly.
     """
-    hashes, is_live, marks = scratch.hashes, scratch.is_live, scratch.marks
-    shared_rows, pool = shared.fresh_rows, len(shared.fresh_rows)
-    for b in indices:
-        history, length, words = histories.rows[b], histories.lengths[b], histories.seen_words[b]
-        if skip_seen:
-            mark_history(history, length, marks, 1)
-        rows, scores, size = into.rows[b], into.scores[b], 0
-        for place in range(pool):
-            row = shared_rows[place]
-            if not is_live[row] or created_at_ms[row] > now_ms[b]:
-                continue
-            bits = mix64(user_hashes[b] ^ hashes[row]) >> np.uint64(11)
-            share = np.float64(bits) * _UNIT
-            score = np.float32((1.0 - jitter) * (1.0 - place / pool) + jitter * share)
-            if size == len(scores) and score < scores[0]:
-                continue
-            if skip_seen and has_seen(row, marks, words, hashes):
-                continue
-            size = push_best(scores, rows, size, score, row, hashes)
-        sort_best(scores, rows, size, hashes)
-        into.counts[b] = size
-        if skip_seen:
-            mark_history(history, length, marks, 0)
+    shape = (len(users), len(shared.fresh_rows))
+    keys = np.zeros(shape, np.uint64)
+    rows = np.empty(shape, np.int32)
+    scores = np.empty(shape, np.float32)
+    _shuffle_kernel(
+        indices,
+        shared.fresh_rows,
+        hash_users(users.user_ids),
+        users.now_ms,
+        catalogue.created_at_ms,
+        scratch,
+        float(limits.fresh_jitter),
+        keys,
+        rows,
+        scores,
+    )
+    keys.sort(axis=1)
+    skip_seen = not limits.allow_repeats
+    take_best(indices, keys, rows, scores, histories, scratch, skip_seen, into)

@@ -35,6 +35,12 @@ def best(world: World, scores: dict[int, float], count: int) -> Ranked:
     return [(row, np.float32(scores[row])) for row in order[:count]]
 
 
+def stable(scores: dict[int, float], count: int) -> Ranked:
+    """The best items: score, then which of them came first."""
+    order = sorted(scores, key=lambda row: -scores[row])
+    return [(row, np.float32(scores[row])) for row in order[:count]]
+
+
 def allowed(world: World, users: UserBatch, b: int, row: int, limits: RetrievalLimits) -> bool:
     return bool(world.is_live[row]) and (limits.allow_repeats or not has_seen(world, users, b, row))
 
@@ -74,7 +80,7 @@ def neighbours(
         for row, score in sums.items()
         if allowed(world, users, b, row, limits)
     }
-    return best(world, rounded, limits.max_per_source)
+    return stable(rounded, limits.max_per_source)
 
 
 def recent(world: World, users: UserBatch, b: int, limits: RetrievalLimits) -> Ranked:
@@ -136,7 +142,7 @@ def fresh(world: World, users: UserBatch, b: int, limits: RetrievalLimits) -> Ra
         jitter = limits.fresh_jitter
         score = (1.0 - jitter) * (1.0 - place / len(pool)) + jitter * share
         scores[row] = float(np.float32(score))
-    return best(world, scores, limits.max_per_source)
+    return stable(scores, limits.max_per_source)
 
 
 def interest_scores(

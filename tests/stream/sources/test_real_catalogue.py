@@ -150,9 +150,9 @@ def test_an_empty_catalogue_gives_empty_lists() -> None:
 def test_warm_up_compiles_every_signature_that_a_worker_uses(catalogue: Catalogue) -> None:
     from stream.rerank_picking import judge_kernel, pick_kernel
     from stream.sources.merge import _merge_kernel
-    from stream.sources.neighbours import _neighbour_kernel
+    from stream.sources.neighbours import _vote_kernel
 
-    kernels = (judge_kernel, pick_kernel, _merge_kernel, _neighbour_kernel)
+    kernels = (judge_kernel, pick_kernel, _merge_kernel, _vote_kernel)
     compile_kernels()
     before = [len(kernel.signatures) for kernel in kernels]
     users = user(catalogue, [b"item-0"])
