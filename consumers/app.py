@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -31,6 +29,7 @@ from consumers.loops import WorkerLoops
 from consumers.metering import MeteredFreshness, Metering
 from consumers.metrics_registry import MetricsRegistry
 from consumers.ownership import USERS, Ownership
+from consumers.probes import WorkerProbes, end_process, first_failure
 from consumers.producer import ReliableProducer
 from consumers.rankers import choose_ranker
 from consumers.reader import BroadcastReader
@@ -44,8 +43,7 @@ from consumers.state_thread import WorkThread
 from consumers.stats import WorkerStats
 from consumers.topics import ensure_topics, topic_specs
 from consumers.warm_up import compile_kernels
-from consumers.watchdog import Activity, Watchdog
-from stream.errors import HeadwaterError
+from consumers.watchdog import Watchdog
 from stream.freshness import FreshnessLedger
 from stream.outcomes import Refresh
 from stream.refresh_queue import RefreshQueue
@@ -53,8 +51,6 @@ from stream.settings import Settings
 from stream.slab import Slab
 
 logger = logging.getLogger(__name__)
-
-EXIT_STUCK = 3
 
 # How long a stop may spend on lists that are due.
 _DRAIN_MS = 2_000
@@ -152,58 +148,20 @@ class Worker:
             ),
         )
         self.app = self._make_app()
+        probes = WorkerProbes(self)
         self.watchdog = Watchdog(
-            probe=self._activities,
-            end=self._end,
+            probe=probes.activities,
+            end=end_process,
             limit_ms=round(settings.worker.watchdog_s * 1000),
         )
         self.health = HealthServer(
             registry=self.registry,
             why_stuck=self.watchdog.why_stuck,
-            why_not_ready=self._why_not_ready,
+            why_not_ready=probes.why_not_ready,
             stats=self.stats.read,
             port=settings.worker.health_port,
         )
         self.metering.follow(self, wall_ms=wall_ms, now_s=time.monotonic)
-
-    def _activities(self) -> list[Activity]:
-        """Name what must go on while there is work: every partition's fold, and refreshing."""
-        excuse = "Redis is away" if self.refresh.is_paused else None
-        folds = [
-            Activity(
-                name=f"{topic}/{partition}",
-                position=self.ownership.next_offset(topic, partition) or 0,
-                pending=self.lags.get((topic, partition), 0),
-            )
-            for topic, partition in self.ownership.assigned
-        ]
-        return [
-            *folds,
-            Activity(
-                name="refresh",
-                position=self.refresh.num_batches,
-                pending=self.queue.num_takeable,
-                excuse=excuse,
-            ),
-        ]
-
-    def _end(self, reason: str) -> None:
-        """End the process at once: what hangs cannot be asked to stop (law 9)."""
-        sys.stderr.write(f"headwater: the worker ends: {reason}\n")
-        sys.stderr.flush()
-        os._exit(EXIT_STUCK)
-
-    def _why_not_ready(self) -> list[str]:
-        reasons = [
-            f"{topic}/{partition} catches up with its log"
-            for topic, partition in sorted(self.ownership.assigned)
-            if not self.ownership.is_caught_up(topic, partition)
-        ]
-        if not self.ownership.has_assignment.is_set():
-            reasons.append("no partitions assigned yet")
-        if self.refresh.is_paused:
-            reasons.append("lists cannot be written to Redis")
-        return reasons
 
     def _make_ownership(self) -> Ownership:
         settings = self._settings
@@ -428,19 +386,3 @@ class Worker:
         await self.redis.aclose()
         self.scorer.close()
         self.state.close()
-
-
-def first_failure(done: Iterable[asyncio.Task[Any]]) -> BaseException | None:
-    """Return why a task failed, the first of ours inside a group; None when none did."""
-    for task in done:
-        if task.cancelled():
-            continue
-        error = task.exception()
-        while isinstance(error, BaseExceptionGroup):
-            error = next(
-                (each for each in error.exceptions if isinstance(each, HeadwaterError)),
-                error.exceptions[0],
-            )
-        if error is not None:
-            return error
-    return None
