@@ -56,7 +56,7 @@ class UserShard:
     def dirty_users(self, user_rows: NDArray[np.int32], types: NDArray[np.uint8]) -> DirtyUsers:
         """Return each user of one batch once, with the most urgent level."""
         rows, levels = distinct_users(user_rows, types)
-        live = np.array([self.tables.users.is_live(row) for row in rows.tolist()], bool)
+        live = self.tables.users.columns.is_live[rows].astype(bool)  # Erased ones are not.
         rows, levels = rows[live], levels[live]
         return DirtyUsers(
             partition=self.tables.partition,
