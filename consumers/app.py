@@ -347,6 +347,7 @@ class Worker:
             asyncio.create_task(run_app(self.app), name="faust"),
             asyncio.create_task(self.refresh.run(), name="refresh"),
             asyncio.create_task(self.erasures.run(), name="erasures"),
+            asyncio.create_task(self.frames.watch(), name="frames"),
             asyncio.create_task(self._loops().run(), name="loops"),
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
             asyncio.create_task(self._announce(on_ready), name="ready"),
