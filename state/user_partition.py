@@ -7,13 +7,14 @@ changes a bit. What leaves is a :class:`FoldResult` of rows to send on and copie
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from state.actions import NUM_ACTIONS
 from state.admission import (
     APPLIED,
     COUNTER_NAMES,
@@ -32,7 +33,7 @@ from state.admission import (
 from state.catalogue_rows import CatalogueRows, CatalogueView
 from state.deltas import DeltaRows
 from state.erased_users import ErasedUsers
-from state.id_index import IdIndex
+from state.id_index import MAX_ID_BYTES, IdIndex
 from state.id_kernels import hash_id
 from state.table import Arrays, with_prefix, without_prefix, writable
 from state.user_columns import UserColumns, read_user_columns
@@ -44,6 +45,12 @@ from state.user_tables import UserTables
 
 # Event times outside are a bug of the decoder: differences of two must fit int64.
 _MAX_TIME_MS = 1 << 60
+# Of the columns of EventColumns between the buffer and is_skipped: three spans in the middle.
+_COLUMN_TYPES: tuple[type[np.generic], ...] = (
+    *(np.int64, np.int64, np.uint8),
+    *(np.int64, np.int32) * 3,
+    *(np.int64, np.int64),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,46 +157,28 @@ class UserPartition:
     ) -> FoldResult:
         """Admit and fold the records of ``[begin, end)`` that the state still wants.
 
-        1. skip what is below ``next_offset`` · 2. count and mask rejected and routed offsets
-        (whether or not they are among the events) · 3. reserve rows · 4. admit and fold, again
-        after each eviction or erase · 5. move ``next_offset`` to ``end``.
-
-        Args are the fields of ``stream.events.EventBatch``; ``kafka_timestamps_ms`` is not used.
+        1. skip what is below ``next_offset`` · 2. mask rejected and routed offsets, among the
+        events or not · 3. check, then count · 4. reserve, admit and fold, again after each
+        eviction or erase · 5. move ``next_offset`` to ``end``. Args as in ``stream.events``.
 
         Raises:
-            ValueError: ``begin`` lies above ``next_offset`` (records are lost to us), or an event
-                time is absurd. Nothing has changed then.
+            ValueError: ``begin`` lies above ``next_offset`` (records are lost to us), or a column
+                holds what no decoder may give. Nothing has changed then.
         """
-        if begin > self.next_offset:
-            msg = (
-                f"expected records from offset {self.next_offset} of partition {self.partition}, "
-                f"got them from {begin}; set next_offset to accept the gap"
-            )
-            raise ValueError(msg)
         wanted = self.next_offset
+        self._check_begin(begin)
         first = int(np.searchsorted(offsets, wanted))  # 1
         rejected = np.unique(rejected_offsets[rejected_offsets >= wanted])  # 2
         routed = np.setdiff1d(routed_offsets[routed_offsets >= wanted], rejected)
-        skipped = np.concatenate([rejected, routed])
-        events = EventColumns(
-            buffer=writable(buffer, np.uint8),
-            offsets=writable(offsets[first:], np.int64),
-            timestamps_ms=writable(timestamps_ms[first:], np.int64),
-            types=writable(types[first:], np.uint8),
-            user_starts=writable(user_starts[first:], np.int64),
-            user_lengths=writable(user_lengths[first:], np.int32),
-            item_starts=writable(item_starts[first:], np.int64),
-            item_lengths=writable(item_lengths[first:], np.int32),
-            event_id_starts=writable(event_id_starts[first:], np.int64),
-            event_id_lengths=writable(event_id_lengths[first:], np.int32),
-            watch_ms=writable(watch_ms[first:], np.int64),
-            duration_ms=writable(duration_ms[first:], np.int64),
-            is_skipped=_is_among(offsets[first:], skipped),
-        )
-        _check_times(events.timestamps_ms)
+        is_skipped = _is_among(offsets[first:], np.concatenate([rejected, routed]))
+        users, items = (user_starts, user_lengths), (item_starts, item_lengths)
+        facts = (offsets, timestamps_ms, types, *users, *items, event_id_starts, event_id_lengths)
+        columns = (column[first:] for column in (*facts, watch_ms, duration_ms))
+        events = _event_columns(buffer, columns, is_skipped)
+        _check(events)  # 3
         self._tables.counters[REJECTED] += len(rejected)
         self._tables.counters[ROUTED] += len(routed)
-        result = self._admit_and_fold(events, first)  # 3, 4
+        result = self._admit_and_fold(events, first)  # 4
         self.next_offset = max(wanted, end)  # 5
         return result
 
@@ -204,6 +193,11 @@ class UserPartition:
         tables = self._tables
         self._catalogue_rows.refresh(tables.items, tables.item_facts)
         rows = np.array(user_rows, np.int32)
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < tables.users.num_rows:
+            msg = (
+                f"expected user rows below {tables.users.num_rows}, got {rows.min()}..{rows.max()}"
+            )
+            raise ValueError(msg)
         now = np.full(len(rows), self.stream_time_ms, np.int64) if now_ms is None else now_ms
         return read_user_columns(
             rows,
@@ -266,6 +260,14 @@ class UserPartition:
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Return ``table -> (used, bound)``."""
         return {**self._tables.sizes(), **self._erased.sizes()}
+
+    def _check_begin(self, begin: int) -> None:
+        if begin > self.next_offset:
+            msg = (
+                f"expected records from offset {self.next_offset} of partition {self.partition}, "
+                f"got them from {begin}; set next_offset to accept the gap"
+            )
+            raise ValueError(msg)
 
     def _user_hash(self, user_id: bytes) -> int:
         buffer = np.array(bytearray(user_id), np.uint8)
@@ -339,6 +341,17 @@ class UserPartition:
         return end
 
 
+def _event_columns(
+    buffer: NDArray[np.uint8],
+    columns: Iterable[NDArray[Any]],
+    is_skipped: NDArray[np.bool_],
+) -> EventColumns:
+    """Return the events as kernels take them: ``columns`` in the order of EventColumns."""
+    fields = zip(columns, _COLUMN_TYPES, strict=True)
+    typed = (writable(column, dtype) for column, dtype in fields)
+    return EventColumns._make((writable(buffer, np.uint8), *typed, is_skipped))
+
+
 def _is_among(offsets: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which offsets are among the others: bool (E,)."""
     if len(others) == 0:
@@ -346,13 +359,21 @@ def _is_among(offsets: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[
     return np.isin(offsets, others)
 
 
-def _check_times(timestamps_ms: NDArray[np.int64]) -> None:
-    if len(timestamps_ms) == 0:
+def _check(events: EventColumns) -> None:
+    """Refuse what only a broken decoder gives: kernels trust their columns."""
+    if len(events.offsets) == 0:
         return
-    low, high = int(timestamps_ms.min()), int(timestamps_ms.max())
-    if low < -_MAX_TIME_MS or high > _MAX_TIME_MS:
-        msg = f"expected event times within +-2^60 ms, got {low}..{high}; reject them first"
-        raise ValueError(msg)
+    for name, values, low, high in (
+        ("event times in ms", events.timestamps_ms, -_MAX_TIME_MS, _MAX_TIME_MS),
+        ("action codes", events.types, 0, NUM_ACTIONS - 1),
+        ("bytes of a user id", events.user_lengths, 0, MAX_ID_BYTES),
+        ("bytes of an item id", events.item_lengths, 0, MAX_ID_BYTES),
+        ("bytes of an event id", events.event_id_lengths, 0, MAX_ID_BYTES),
+    ):
+        least, most = int(values.min()), int(values.max())
+        if least < low or most > high:
+            msg = f"expected {name} of {low}..{high}, got {least}..{most}; reject them first"
+            raise ValueError(msg)
 
 
 def _delta_rows(columns: DeltaColumns) -> DeltaRows:

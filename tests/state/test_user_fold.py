@@ -19,7 +19,7 @@ from tests.state.user_oracle import COMMENT, LIKE, UNLIKE, WATCH, Event, UserOra
 
 
 @given(log=logs(max_size=40), limits=LIMITS)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=60)
 def test_vectors_and_affinities_equal_sums_over_the_log(log: Log, limits: UserLimits) -> None:
     # Room for all: the affinities' ties among equal weights then cannot differ by rounding.
     limits = dataclasses.replace(limits, max_users=64, max_items=64, max_affinities=16)
