@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 class DeltaRows:
     """Rows of one source partition in log order. R = rows, P = pairs.
 
-    Row r owns the pairs ``[pair_splits[r], pair_splits[r + 1])``, newest first: each is a previous
-    strong entry of the user's history that the row's item followed. All item rows are local to the
-    user partition that made them, and stay valid until its next ``apply``.
+    Row r owns the pairs ``[pair_splits[r], pair_splits[r + 1])``, newest first: each is a strong
+    entry of the user's history that the row's item followed; one may be the item's own earlier
+    entry. All item rows are local to the user partition that made them, and stay valid until its
+    next ``apply``.
 
     Attributes:
         offsets: int64 (R,), source offsets, strictly ascending: one event makes at most one row.

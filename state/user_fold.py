@@ -2,7 +2,8 @@
 
 An interaction is all that a user did to one item. Its strength is the maximum over its actions; a
 repeated like, follow or not-interested changes nothing; an unlike takes back what is left. An
-event that makes a strong entry newest is paired with the strong entries before it.
+event that makes a strong entry newest is paired with the strong entries before it, the item's own
+earlier one among them (docs/decisions/0005-pairs-and-repeats.md).
 """
 
 from __future__ import annotations
@@ -127,9 +128,9 @@ def _emit(
 def _pair(
     deltas: DeltaColumns, rules: UserRules, history: HistoryColumns, user_row: int, time_ms: int
 ) -> None:
-    """Pair the newest entry with the strong, linked entries before it, newest first."""
+    """Pair a coming event with the strong, linked entries so far, newest first."""
     lag = 0
-    for entry in range(np.int64(history.lengths[user_row]) - 2, -1, -1):
+    for entry in range(np.int64(history.lengths[user_row]) - 1, -1, -1):
         if lag == rules.max_lags:
             break
         place = place_of(history, user_row, entry)
@@ -224,11 +225,7 @@ def _interact(
     before = np.int64(0)
     bits = np.int64(0)
     is_strong_newest = False
-    if entry == EMPTY:
-        place = open_newest(history, user_row)
-        key = seen_key(events.buffer, events.item_starts[i], events.item_lengths[i])
-        add_seen(tables.seen, user_row, key, rules.seen_items)
-    else:
+    if entry != EMPTY:
         place = place_of(history, user_row, entry)
         bits = np.int64(history.actions[user_row, place])
         if bits & ONCE_BITS & (1 << action) != 0:
@@ -238,6 +235,13 @@ def _interact(
         is_newest = entry + 1 == np.int64(history.lengths[user_row])
         # An entry that was weak so far becomes strong where it stands; an unliked one was strong.
         is_strong_newest = bool(is_newest and (before > 0 or bits & UNLIKE_BIT != 0))
+    if strength > 0 and not is_strong_newest:
+        _pair(deltas, rules, history, user_row, time_ms)
+    if entry == EMPTY:
+        place = open_newest(history, user_row)
+        key = seen_key(events.buffer, events.item_starts[i], events.item_lengths[i])
+        add_seen(tables.seen, user_row, key, rules.seen_items)
+    else:
         place = move_to_newest(history, user_row, entry)
     after = max(before, strength)
     history.item_rows[user_row, place] = item_row
@@ -245,8 +249,6 @@ def _interact(
     history.strengths[user_row, place] = after
     history.actions[user_row, place] = bits | (1 << action)
     history.completions[user_row, place] = completion
-    if strength > 0 and not is_strong_newest:
-        _pair(deltas, rules, history, user_row, time_ms)
     _emit(deltas, events.offsets[i], item_row, time_ms, action, 1, after - before)
     weight = float(after - before)
     if action == NOT_INTERESTED:

@@ -131,3 +131,22 @@ def test_a_weak_watch_that_becomes_a_like_makes_its_pairs_then() -> None:
     deltas = deltas_by_id(partition, apply(partition, log, 0, 4))
 
     assert [len(row[6]) for row in deltas] == [0, 0, 1, 0]
+
+
+def test_coming_back_to_an_item_pairs_it_with_itself_in_its_old_place() -> None:
+    partition = make()
+    log: Log = [
+        Event(b"u", b"x", b"1", 5, LIKE),
+        Event(b"u", b"y", b"2", 6, LIKE),
+        Event(b"u", b"x", b"3", 7, COMMENT),
+        Event(b"u", b"x", b"4", 8, COMMENT),
+    ]
+
+    deltas = deltas_by_id(partition, apply(partition, log, 0, 4))
+
+    assert [[(item, lag) for item, lag, _ in row[6]] for row in deltas] == [
+        [],
+        [(b"x", 1)],
+        [(b"y", 1), (b"x", 2)],
+        [],
+    ]

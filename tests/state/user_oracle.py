@@ -214,6 +214,7 @@ class UserOracle:
             return
         strength, completion = self._strength(event)
         before, was_strong_newest = 0, False
+        linked = self._pairs(user, event.ts)
         if entry is None:
             entry = Entry(event.item, event.ts, 0, 0, 0)
             self._see(user, event.item)
@@ -228,9 +229,7 @@ class UserOracle:
         entry.strength = max(before, strength)
         entry.bits |= 1 << event.action
         entry.completion = max(entry.completion, completion)
-        pairs = []
-        if strength > 0 and not was_strong_newest:
-            pairs = self._pairs(user, event.ts)
+        pairs = linked if strength > 0 and not was_strong_newest else []
         row = (offset, event.item, event.ts, event.action, 1, entry.strength - before, pairs)
         self.deltas.append(row)
         weight = float(entry.strength - before)
@@ -241,7 +240,7 @@ class UserOracle:
     def _pairs(self, user: User, ts: int) -> list[tuple[bytes, int, int]]:
         linked = [
             each
-            for each in reversed(user.history[:-1])
+            for each in reversed(user.history)
             if each.strength > 0 and abs(ts - each.ts) <= self.limits.link_ms
         ]
         tau = self.limits.pair_tau_ms
