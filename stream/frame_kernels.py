@@ -16,6 +16,8 @@ from state.hashing import hash64
 MAX_FRAME_IDS = 65_536
 HEADER_BYTES = 40
 CHECKSUM_BYTES = 8
+# A frame without ids and rows, and the last, partly used byte of flags.
+FIXED_BYTES = HEADER_BYTES + CHECKSUM_BYTES + 1
 # Most bytes of a row without its pairs: two varints of 10, ref 2, action 1, strength 3, count 2.
 _ROW_BYTES = 28
 _PAIR_BYTES = 4
@@ -118,26 +120,6 @@ def _measure(
                     last_row[other] = index
                     totals[0, other] += 1
     return totals
-
-
-@njit(cache=True, nogil=True)
-def _ref_of(
-    refs: NDArray[np.int32],
-    frame_ids: NDArray[np.int32],
-    frames: NDArray[np.int64],
-    id_lengths: NDArray[np.int32],
-    destination: int,
-    number: int,
-) -> int:
-    """Return the reference of an item in a destination's open frame, giving one if it has none."""
-    ref = np.int64(refs[destination, number]) - 1
-    if ref < 0:
-        ref = frames[destination, NUM_IDS]
-        refs[destination, number] = ref + 1
-        frame_ids[frames[destination, IDS_START] + ref] = number
-        frames[destination, NUM_IDS] += 1
-        frames[destination, ID_BYTES] += np.int64(id_lengths[number])
-    return int(ref)
 
 
 @njit(cache=True, nogil=True)
@@ -249,8 +231,10 @@ def lay_out(
             num_pairs = num_pairs_for[receiver]
             # The most that this row can add: all its ids new, 9/8 byte of table per id.
             most = _ROW_BYTES + _PAIR_BYTES * num_pairs + row_id_bytes + 2 * (end - begin + 1)
-            is_full = _frame_bytes(frames, receiver) + most > max_bytes
-            is_full = is_full or frames[receiver, NUM_IDS] + num_pairs + 1 > MAX_FRAME_IDS
+            num_ids = frames[receiver, NUM_IDS]
+            most += frames[receiver, BODY_END] - frames[receiver, BODY_START]
+            most += frames[receiver, ID_BYTES] + num_ids + num_ids // 8 + FIXED_BYTES
+            is_full = most > max_bytes or num_ids + num_pairs + 1 > MAX_FRAME_IDS
             if is_full and frames[receiver, NUM_ROWS] > 0:
                 frames[receiver, END] = last_offsets[receiver] + 1
                 done[num_done] = frames[receiver]
@@ -260,29 +244,58 @@ def lay_out(
                 last_offsets[receiver] = frames[receiver, BEGIN]
                 last_times[receiver] = 0
             at = frames[receiver, BODY_END]
-            ref = _ref_of(refs, frame_ids, frames, id_lengths, receiver, item_numbers[index])
-            at = _write_varint(body, at, np.uint64(offsets[index] - last_offsets[receiver]))
+            step = offsets[index] - last_offsets[receiver]
+            # One byte mostly; a call that hands over an array costs ten times its writing.
+            if step < 128:
+                body[at] = np.uint8(step)
+                at += 1
+            else:
+                at = _write_varint(body, at, np.uint64(step))
             at = _write_varint(body, at, _zigzag(timestamps_ms[index] - last_times[receiver]))
+            number = item_numbers[index]
+            ref = np.int64(refs[receiver, number]) - 1
+            if ref < 0:
+                ref = frames[receiver, NUM_IDS]
+                refs[receiver, number] = ref + 1
+                frame_ids[frames[receiver, IDS_START] + ref] = number
+                frames[receiver, NUM_IDS] += 1
+                frames[receiver, ID_BYTES] += np.int64(id_lengths[number])
             body[at] = np.uint8(ref & 255)
             body[at + 1] = np.uint8(ref >> 8)
             body[at + 2] = np.uint8(np.int64(actions[index]) | (np.int64(counts[index]) + 1) << 4)
-            at = _write_varint(body, at + 3, _zigzag(np.int64(strengths[index])))
-            at = _write_varint(body, at, np.uint64(num_pairs))
-            for pair in range(begin, end):
-                number = pair_numbers[pair]
-                if receiver == owner or owners[number] == receiver:
-                    ref = _ref_of(refs, frame_ids, frames, id_lengths, receiver, number)
-                    body[at] = np.uint8(ref & 255)
-                    body[at + 1] = np.uint8(ref >> 8)
-                    body[at + 2] = pair_lags[pair]
-                    body[at + 3] = pair_weights[pair]
-                    at += 4
+            strength = _zigzag(np.int64(strengths[index]))
+            if strength < np.uint64(128) and num_pairs < 128:
+                body[at + 3] = np.uint8(strength)
+                body[at + 4] = np.uint8(num_pairs)
+                at += 5
+            else:
+                at = _write_varint(body, at + 3, strength)
+                at = _write_varint(body, at, np.uint64(num_pairs))
             last_offsets[receiver] = offsets[index]
             last_times[receiver] = timestamps_ms[index]
             frames[receiver, BODY_END] = at
             frames[receiver, NUM_ROWS] += 1
             frames[receiver, NUM_PAIRS] += num_pairs
             num_pairs_for[receiver] = 0
+        for pair in range(begin, end):
+            number = pair_numbers[pair]
+            other = owners[number]
+            for side in range(2 if other != owner else 1):
+                receiver = other if side else owner
+                ref = np.int64(refs[receiver, number]) - 1
+                # As above and not a function: handing it four arrays costs more than all of this.
+                if ref < 0:
+                    ref = frames[receiver, NUM_IDS]
+                    refs[receiver, number] = ref + 1
+                    frame_ids[frames[receiver, IDS_START] + ref] = number
+                    frames[receiver, NUM_IDS] += 1
+                    frames[receiver, ID_BYTES] += np.int64(id_lengths[number])
+                at = frames[receiver, BODY_END]
+                body[at] = np.uint8(ref & 255)
+                body[at + 1] = np.uint8(ref >> 8)
+                body[at + 2] = pair_lags[pair]
+                body[at + 3] = pair_weights[pair]
+                frames[receiver, BODY_END] = at + 4
     for destination in range(num_destinations):
         if frames[destination, NUM_ROWS] > 0:
             frames[destination, END] = to

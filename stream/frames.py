@@ -40,6 +40,7 @@ from stream.frame_kernels import (
     number_items,
 )
 from stream.frame_reading import read_rows
+from stream.wire import Reason
 
 VERSION = 1
 # Below Kafka's default of 1 MiB for a record, headers and batch included.
