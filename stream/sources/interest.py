@@ -2,19 +2,19 @@
 
 One query per user, ``w session / |session| + (1 - w) long / |long|``, normalised, so that a score
 is a cosine. The product with the catalogue runs in blocks (BLAS, float32), each followed by a
-top-M kernel: never more than B x block scores exist at once.
+kernel that keeps what may matter: never more than B x block scores exist at once.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream.sources.best import push_best, sort_best
+from stream.sources.packed import pack, take_best
 from stream.sources.proposals import SourceList
 from stream.sources.scratch import Histories, Scratch
 from stream.sources.seen import has_seen, mark_history
@@ -29,8 +29,8 @@ _SMALLEST = np.float32(1e-45)
 # A sample of the catalogue is worth its cost from so many times M live items on.
 _SAMPLE_FROM = 16
 _SAMPLE_SIZE = 512
-# A floor lets about so many times M items pass; 3 leaves room for seen ones and for bad luck.
-_SAMPLE_SLACK = 3.0
+# A floor lets about so many times M items pass; 4 leaves room for seen ones and for bad luck.
+_SAMPLE_SLACK = 4.0
 # Least items of the sample above a floor, lest it hang on one of them.
 _SAMPLE_LEAST = 8
 
@@ -65,48 +65,96 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return units
 
 
+class _Found(NamedTuple):
+    """What reached the users' floors so far, in no order. W = room per user.
+
+    Attributes:
+        keys: uint64 (B, W), packed score, first bits of the id's hash, place; 0 beyond the count.
+        rows: int32 (B, W).
+        scores: float32 (B, W).
+        counts: int64 (B,).
+        floors: float32 (B,), lowest score that is still taken; grows when the room is full.
+        mask: uint64, low bits of a key that hold the place.
+    """
+
+    keys: NDArray[np.uint64]
+    rows: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    floors: NDArray[np.float32]
+    mask: np.uint64
+
+    @classmethod
+    def nothing(cls, floors: NDArray[np.float32], room: int) -> _Found:
+        """Return empty room for the users of some floors."""
+        shape = (len(floors), room)
+        return cls(
+            keys=np.zeros(shape, np.uint64),
+            rows=np.empty(shape, np.int32),
+            scores=np.empty(shape, np.float32),
+            counts=np.zeros(len(floors), np.int64),
+            floors=floors,
+            mask=np.uint64(2 ** room.bit_length() - 1),
+        )
+
+
+@njit(cache=True, nogil=True)
+def _shrink(
+    keys: NDArray[np.uint64],
+    rows: NDArray[np.int32],
+    scores: NDArray[np.float32],
+    mask: np.uint64,
+    max_kept: int,
+) -> None:
+    """Keep the best of a full room, the worst of them in place 0."""
+    order = np.argsort(keys)[len(keys) - max_kept :]
+    kept_keys, kept_rows, kept_scores = keys[order], rows[order], scores[order]
+    keys[:] = np.uint64(0)
+    rows[:max_kept] = kept_rows
+    scores[:max_kept] = kept_scores
+    for place in range(max_kept):
+        keys[place] = (kept_keys[place] & ~mask) | (mask - np.uint64(place))
+
+
 @njit(cache=True, nogil=True)
 def _scan_block(
     products: NDArray[np.float32],
     first_row: int,
     indices: NDArray[np.int64],
-    floors: NDArray[np.float32],
     histories: Histories,
     scratch: Scratch,
     skip_seen: bool,
-    into: SourceList,
+    max_kept: int,
+    found: _Found,
 ) -> None:
-    """Offer one block's products (n users, block) to the heaps of the users ``indices``."""
-    hashes, is_live, marks = scratch.hashes, scratch.is_live, scratch.marks
+    """Take what reaches the floors out of one block's products (n users, block)."""
+    hashes, is_live, marks, mask = scratch.hashes, scratch.is_live, scratch.marks, found.mask
+    bits = products.view(np.uint32)
     for i in range(len(indices)):
         b = indices[i]
         history, length, words = histories.rows[b], histories.lengths[b], histories.seen_words[b]
         if skip_seen:
             mark_history(history, length, marks, 1)
-        rows, scores, size = into.rows[b], into.scores[b], into.counts[b]
-        capacity = len(scores)
-        threshold = max(scores[0], floors[i]) if size == capacity else floors[i]
-        values = products[i]
+        keys, rows, scores = found.keys[b], found.rows[b], found.scores[b]
+        size, floor, values = found.counts[b], found.floors[b], products[i]
         for j in range(len(values)):
-            score = values[j]
-            # Not ``<=``: with a full heap an equal score may stand before by its hash.
-            if score < threshold:
+            if values[j] < floor:
                 continue
             row = first_row + j
             if not is_live[row] or (skip_seen and has_seen(row, marks, words, hashes)):
                 continue
-            size = push_best(scores, rows, size, score, row, hashes)
-            if size == capacity:
-                threshold = max(scores[0], floors[i])
-        into.counts[b] = size
+            if size == len(keys):
+                _shrink(keys, rows, scores, mask, max_kept)
+                size, floor = max_kept, scores[0]
+                if values[j] < floor:
+                    continue
+            rows[size], scores[size] = row, values[j]
+            hashed = pack(bits[i, j], hashes[row] >> np.uint64(32))
+            keys[size] = (hashed & ~mask) | (mask - np.uint64(size))
+            size += 1
+        found.counts[b], found.floors[b] = size, floor
         if skip_seen:
             mark_history(history, length, marks, 0)
-
-
-@njit(cache=True, nogil=True)
-def _sort_lists(scratch: Scratch, into: SourceList) -> None:
-    for b in range(len(into.counts)):
-        sort_best(into.scores[b], into.rows[b], into.counts[b], scratch.hashes)
 
 
 def _guess_floors(
@@ -136,36 +184,47 @@ def propose_interest(
 ) -> None:
     """Fill (B, M) lists with the live items nearest to the users' interest queries.
 
-    Exact: the guessed floors only spare the heaps what cannot matter, and whoever ends with a
-    list that is not full because of one is scanned again without.
+    Exact: floors only spare work on what cannot matter, and whoever ends with a list that is not
+    full because of one is scanned again without, seen items left out from the start. Equal scores
+    stand in the order of the first bits of the ids' hashes.
     """
+    max_kept = into.rows.shape[1]
     queries = interest_queries(
         users.session_vectors, users.long_vectors, limits.interest_session_weight
     )
-    skip_seen = not limits.allow_repeats
+    floors = _guess_floors(queries, catalogue, max_kept)
+    room = min(_SAMPLE_FROM * max_kept, len(catalogue.is_live))
+    found = _Found.nothing(floors, room)
     indices = np.flatnonzero(queries.any(axis=1))
-    floors = _guess_floors(queries[indices], catalogue, into.rows.shape[1])
-    while len(indices):
-        _scan(queries, indices, floors, catalogue, histories, scratch, skip_seen, limits, into)
-        is_short = (into.counts[indices] < into.rows.shape[1]) & (floors > _SMALLEST)
+    skip_seen = not limits.allow_repeats
+    for is_last in (False, True):
+        is_seen_out = skip_seen and is_last
+        _scan(queries, indices, catalogue, histories, scratch, limits, is_seen_out, max_kept, found)
+        # No further than the fullest room.
+        keys = found.keys[:, : found.counts.max(initial=0)]
+        keys.sort(axis=1)
+        rows, scores = found.rows, found.scores
+        take_best(indices, keys, rows, scores, histories, scratch, skip_seen, into, found.mask)
+        is_short = (into.counts[indices] < max_kept) & (found.floors[indices] > _SMALLEST)
         indices = indices[is_short]
-        floors = np.full(len(indices), _SMALLEST, np.float32)
-        into.counts[indices] = 0
-    _sort_lists(scratch, into)
+        if not len(indices):
+            break
+        found.keys[indices], found.counts[indices] = 0, 0
+        found.floors[indices] = _SMALLEST
 
 
 def _scan(
     queries: NDArray[np.float32],
     indices: NDArray[np.int64],
-    floors: NDArray[np.float32],
     catalogue: Catalogue,
     histories: Histories,
     scratch: Scratch,
-    skip_seen: bool,
     limits: RetrievalLimits,
-    into: SourceList,
+    skip_seen: bool,
+    max_kept: int,
+    found: _Found,
 ) -> None:
-    """Offer the whole catalogue, block by block, to the heaps of some users."""
+    """Offer the whole catalogue, block by block, to some users."""
     embeddings = catalogue.embeddings  # (N, D)
     chosen = queries[indices]
     step = limits.interest_block_items
@@ -174,4 +233,4 @@ def _scan(
         block = embeddings[first_row : first_row + step]
         out = products if len(block) == products.shape[1] else None
         scores = np.matmul(chosen, block.T, out=out)  # (n, block)
-        _scan_block(scores, first_row, indices, floors, histories, scratch, skip_seen, into)
+        _scan_block(scores, first_row, indices, histories, scratch, skip_seen, max_kept, found)

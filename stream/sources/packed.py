@@ -28,9 +28,9 @@ def pack(bits: np.uint32, place: int) -> np.uint64:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def place_of(key: np.uint64) -> int:
-    """Return the place in a sort key."""
-    return np.int64(LOW_BITS - (key & LOW_BITS))
+def place_of(key: np.uint64, mask: np.uint64 = LOW_BITS) -> int:
+    """Return the place in a sort key; mask has the low bits that hold it."""
+    return np.int64(mask - (key & mask))  # type: ignore[return-value]
 
 
 @njit(cache=True, nogil=True)
@@ -43,6 +43,7 @@ def take_best(
     scratch: Scratch,
     skip_seen: bool,
     into: SourceList,
+    mask: np.uint64 = LOW_BITS,
 ) -> None:
     """Fill the lists (B, M) of some users from sorted keys.
 
@@ -55,6 +56,7 @@ def take_best(
         scratch: Marks come and leave zeroed.
         skip_seen: Whether items that a user consumed are left out.
         into: Filled.
+        mask: Bits of a key that hold the place.
     """
     hashes, marks = scratch.hashes, scratch.marks
     for b in indices:
@@ -66,7 +68,7 @@ def take_best(
         for index in range(len(own_keys) - 1, -1, -1):
             if own_keys[index] == 0 or size == len(list_rows):
                 break
-            place = place_of(own_keys[index])
+            place = place_of(own_keys[index], mask)
             if skip_seen and has_seen(own_rows[place], marks, words, hashes):
                 continue
             list_rows[size] = own_rows[place]
