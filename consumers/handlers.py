@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from consumers.dead_letters import DeadLetterProducer
 from consumers.frame_producer import FrameProducer
 from consumers.ownership import Ownership
@@ -109,6 +111,13 @@ class SlabHandlers:
         await self._frames.send(folded.frames, source_partition=slab.partition, to=slab.end)
         self._on_fold(folded, time.perf_counter() - started)
 
+    def _forget_erased(self, partition: int, folded: Folded) -> None:
+        """Expect no list for what a user did before the erase; later events start anew."""
+        rows = np.array([row for _, _, row in folded.erased], np.int32)
+        covered = np.array([offset + 1 for _, offset, _ in folded.erased], np.int64)
+        known = rows >= 0
+        self._freshness.answer(partition, rows[known], covered[known], now_ms=0)
+
     async def _send_copies(self, copies: RoutedCopies) -> None:
         await self._copies.send_all(
             self._interactions,
@@ -144,7 +153,8 @@ class SlabHandlers:
                 actions=folded.types,
             )
         if folded.erased:
-            self._erase(folded.erased)
+            self._erase([(user_id, offset) for user_id, offset, _ in folded.erased])
+            self._forget_erased(partition, folded)
         self._offer(folded.dirty)
         if self._ownership.is_caught_up(self._interactions, partition):
             self._release(partition)

@@ -65,6 +65,7 @@ class FoldResult:
         user_rows: int32 (A,).
         erased_user_ids: Users erased, in log order.
         erased_offsets: Offset of each erase.
+        erased_user_rows: Row that each had until then; -1 for an unknown user.
         deltas: Rows for the item side.
     """
 
@@ -72,7 +73,13 @@ class FoldResult:
     user_rows: NDArray[np.int32]
     erased_user_ids: tuple[bytes, ...]
     erased_offsets: tuple[int, ...]
+    erased_user_rows: tuple[int, ...]
     deltas: DeltaRows
+
+    def erases(self) -> tuple[tuple[bytes, int, int], ...]:
+        """Return (user id, offset, row) of every erase."""
+        columns = (self.erased_user_ids, self.erased_offsets, self.erased_user_rows)
+        return tuple(zip(*columns, strict=True))
 
 
 class UserPartition:
@@ -281,6 +288,7 @@ class UserPartition:
         deltas = make_deltas(num_events=num_events, max_lags=self.limits.max_lags)
         erased_ids: list[bytes] = []
         erased_offsets: list[int] = []
+        erased_rows: list[int] = []
         stop, reason, folded = 0, -1, 0
         # One round per eviction or erase: ordinary batches need one.
         while reason != FINISHED:
@@ -299,6 +307,7 @@ class UserPartition:
                 start = int(events.user_starts[stop - 1])
                 user_id = events.buffer[start:][: events.user_lengths[stop - 1]].tobytes()
                 erased_ids.append(user_id)
+                erased_rows.append(tables.users.row_of(user_id))
                 erased_offsets.append(int(events.offsets[stop - 1]))
                 tables.erase_user(user_id)
                 self._erased.add(self._user_hash(user_id), erased_offsets[-1])
@@ -307,6 +316,7 @@ class UserPartition:
             user_rows=admitted.user_rows[:folded],
             erased_user_ids=tuple(erased_ids),
             erased_offsets=tuple(erased_offsets),
+            erased_user_rows=tuple(erased_rows),
             deltas=_delta_rows(deltas),
         )
 

@@ -36,7 +36,7 @@ class Folded:
         append_times_ms: int64 (A,), Kafka timestamps: where freshness starts.
         types: uint8 (A,), :class:`stream.events.Action`.
         dirty: The same users, each once, with the most urgent level of their actions.
-        erased: (user id, offset) of every erase.
+        erased: (user id, offset, row until then or -1) of every erase.
         num_unknown_fields: Fields that were ignored.
     """
 
@@ -48,7 +48,7 @@ class Folded:
     append_times_ms: NDArray[np.int64]
     types: NDArray[np.uint8]
     dirty: DirtyUsers
-    erased: tuple[tuple[bytes, int], ...]
+    erased: tuple[tuple[bytes, int, int], ...]
     num_unknown_fields: int
 
 

@@ -72,7 +72,7 @@ class Pipeline:
             append_times_ms=own.kafka_timestamps_ms[applied],
             types=own.types[applied],
             dirty=shard.dirty_users(result.user_rows, own.types[applied]),
-            erased=tuple(zip(result.erased_user_ids, result.erased_offsets, strict=True)),
+            erased=result.erases(),
             num_unknown_fields=own.num_unknown_fields,
         )
 

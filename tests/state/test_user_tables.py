@@ -22,6 +22,7 @@ def test_erase_leaves_no_byte_of_the_user() -> None:
 
     assert result.erased_user_ids == (b"somebody-to-forget",)
     assert result.erased_offsets == (2,)
+    assert result.erased_user_rows == (0,)
     arrays = partition.arrays()
     assert not any(b"somebody" in array.tobytes() for array in arrays.values())
     row = 1 - partition.users.row_of(b"v")
