@@ -199,6 +199,8 @@ class Worker:
             wall_ms=wall_ms,
             ranker=self.ranker,
             num_fallbacks=lambda: self.metering.num_fallbacks,
+            ownership=self.ownership,
+            frames=self.frames,
         )
         refresher = Refresher(
             pipeline=self.pipeline,
@@ -278,6 +280,7 @@ class Worker:
     def _on_drop(self, kind: str, partition: int) -> None:
         if kind == USERS:
             self.refresh.drop(partition)
+            self.stats.drop(partition)
 
     async def start(self) -> None:
         """Do everything short of joining the group; the steps are the module's."""

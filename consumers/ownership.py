@@ -31,7 +31,7 @@ ITEMS = "items"
 _PENDING = "pending."
 
 
-def _split_pending(
+def split_pending(
     arrays: Mapping[str, NDArray[Any]],
 ) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
     """Part a snapshot's arrays into the shell's and the tables'."""
@@ -128,7 +128,7 @@ class Ownership:
             logger.info("%s/%d: no snapshot, reading from the log's start", topic, partition)
         else:
             self._check(key, snapshot.meta)
-            pending, arrays = _split_pending(snapshot.arrays)
+            pending, arrays = split_pending(snapshot.arrays)
             await self._state.run(self._open, kind, partition, arrays)
             held.durable = int(snapshot.meta["next_offset"])
             logger.info(
@@ -160,6 +160,10 @@ class Ownership:
         )
         if arrays is not None:
             table.restore(arrays)
+
+    def is_users(self, topic: str) -> bool:
+        """Whether a topic's partitions are user partitions."""
+        return self._kinds[topic] == USERS
 
     def next_offset(self, topic: str, partition: int) -> int | None:
         """Return the next offset that the state wants; None while it is not in memory."""

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from consumers.frame_producer import FrameProducer
+from consumers.ownership import Ownership
 from consumers.refresh import Write
 from consumers.sink_replies import Reply, WriteReport
 from models.ranking import Ranker
@@ -28,6 +30,8 @@ class WorkerStats:
         write: The sink's; :meth:`write` passes through and counts.
         ranker: Whose name is shown.
         num_fallbacks: Batches that fusion ranked because the network failed.
+        ownership: Which partitions are held, and their offsets.
+        frames: Up to where derived rows are acknowledged.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class WorkerStats:
         wall_ms: Callable[[], int],
         ranker: Ranker,
         num_fallbacks: Callable[[], int],
+        ownership: Ownership,
+        frames: FrameProducer,
     ) -> None:
         self._engine = engine
         self._write = write
@@ -55,6 +61,12 @@ class WorkerStats:
         self._first_list_s: float | None = None
         self.lag = 0
         self._num_fallbacks = num_fallbacks
+        self._ownership = ownership
+        self._frames = frames
+
+    def drop(self, partition: int) -> None:
+        """Forget whose lists were written of a partition that moved away."""
+        self._with_list.pop(partition, None)
 
     async def write(self, batch: RecommendationBatch, *, generated_at_ms: int) -> WriteReport:
         """Write lists through the sink; count those accepted and their users."""
@@ -75,6 +87,7 @@ class WorkerStats:
             "first_list_s": self._first_list_s,
             "freshness_ms": self._freshness_ms(),
             "lag": self.lag,
+            "positions": self._positions(),
             "dirty": len(self._queue),
             "shed": self._queue.num_shed,
             "fallbacks": self._num_fallbacks(),
@@ -83,6 +96,19 @@ class WorkerStats:
             "users": self._engine.num_users,
             "items": self._engine.num_items,
         }
+
+    def _positions(self) -> dict[str, dict[str, int | None]]:
+        """Return offsets per partition held: state's next, durable, derived rows acknowledged."""
+        found: dict[str, dict[str, int | None]] = {}
+        for topic, partition in sorted(self._ownership.assigned):
+            offsets = {
+                "next": self._ownership.next_offset(topic, partition),
+                "durable": self._ownership.durable_offset(topic, partition),
+            }
+            if self._ownership.is_users(topic):
+                offsets["acknowledged"] = self._frames.acknowledged(partition)
+            found[f"{topic}/{partition}"] = offsets
+        return found
 
     def _freshness_ms(self) -> dict[str, float]:
         """Return percentiles over answered and unanswered events; the latter count their age."""

@@ -10,6 +10,8 @@ import state.catalogue
 import state.warmup
 import stream.decode
 import stream.frames
+import stream.freshness
+import stream.refresh_warmup
 import stream.routing
 import stream.signals
 
@@ -27,6 +29,8 @@ def compile_kernels() -> None:
         state.catalogue,
         stream.frames,
         stream.signals,
+        stream.freshness,
+        stream.refresh_warmup,
     ):
         module.compile_kernels()
     logger.info("kernels compiled in %.1f s", time.monotonic() - started)

@@ -120,6 +120,15 @@ def _answer(
     return count
 
 
+def compile_kernels() -> None:
+    """Compile (or load from the cache) both kernels, before a worker joins its group."""
+    ledger = FreshnessLedger(max_events=1)
+    one = np.zeros(1, np.int64)
+    rows, actions = np.zeros(1, np.int32), np.zeros(1, np.uint8)
+    ledger.append(0, user_rows=rows, offsets=one, times_ms=one, actions=actions)
+    ledger.answer(0, rows, 1, 0)
+
+
 class FreshnessLedger:
     """Applied events whose user has no covering list yet. One thread uses it.
 

@@ -1,0 +1,36 @@
+"""The state that workers left behind: an engine loaded from the newest snapshots of a folder.
+
+Several workers that share a data folder leave one newest snapshot per partition; together they are
+the whole state, and its digest compares with a replay's (DESIGN law 1). Reads files only.
+"""
+
+from __future__ import annotations
+
+from consumers.configuration import make_engine
+from consumers.ownership import ITEMS, USERS, split_pending
+from consumers.snapshots import SnapshotStore
+from stream.engine import Engine
+from stream.settings import Settings
+
+
+def load_snapshots(settings: Settings) -> Engine:
+    """Return an engine with every partition as its newest valid snapshot has it.
+
+    Args:
+        settings: Those of the workers: data folder, numbers of partitions, bounds of the tables.
+
+    A partition without a snapshot is empty and wants offset 0.
+    """
+    engine = make_engine(settings)
+    store = SnapshotStore(settings.data_dir / "snapshots", keep=settings.worker.snapshots_kept)
+    partitions = [
+        *((USERS, number) for number in range(engine.num_partitions)),
+        *((ITEMS, number) for number in range(engine.num_item_partitions)),
+    ]
+    for kind, number in partitions:
+        table = engine.open_users(number) if kind == USERS else engine.open_items(number)
+        snapshot = store.newest_valid(kind, number)
+        if snapshot is not None:
+            _, arrays = split_pending(snapshot.arrays)
+            table.restore(arrays)
+    return engine
