@@ -1,8 +1,8 @@
 """Users refreshed per second on one core: retrieval, gathering, scoring, reranking, naming.
 
-10 K live items, full histories of 50, all seven sources, 300 candidates, slates of 50, micro-batches
-of 64 users, event time moving on with every one of them, as in a worker. Pins itself to one core and
-keeps BLAS and torch to one thread. Prints one JSON line with ``fusion.users_per_s`` and
+10 K live items, histories of 50, all seven sources, 300 candidates, slates of 50, micro-batches of
+64 users, event time moving on with every one, as in a worker. Pins itself to one core and keeps
+BLAS and torch to one thread. Prints one JSON line with ``fusion.users_per_s`` and
 ``network.users_per_s`` (medians of the rounds; a round goes once over all users) and, per ranker,
 microseconds per user of each step and of CPU time, for a machine that has other work.
 
@@ -20,10 +20,13 @@ import resource
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
+from refresh_world import NOW_MS, RefreshWorld, make_users, make_world
 
-from benchmarks.refresh_world import NOW_MS, RefreshWorld, make_users, make_world
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from models.fusion import FusionRanker
 from models.network import NetworkConfig, RankingNetwork
 from models.ranking import Ranker
@@ -116,7 +119,7 @@ def main() -> None:
         # BLAS reads it when it is loaded: start again.
         os.execve(
             sys.executable,
-            [sys.executable, "-m", "benchmarks.bench_refresh", *sys.argv[1:]],
+            [sys.executable, __file__, *sys.argv[1:]],
             {**os.environ, "OMP_NUM_THREADS": "1"},
         )
     core = max(os.sched_getaffinity(0))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from state.catalogue import Catalogue
 from state.item_columns import TAG, ItemColumns, metadata_key
@@ -40,7 +44,9 @@ def make_world(num_items: int, *, seed: int = 0) -> RefreshWorld:
     rng = np.random.default_rng(seed)
     limits = CatalogueLimits(max_items=2 * num_items)
     tastes = rng.integers(0, NUM_TASTES, num_items)
-    weights = 1.0 / (1.0 + rng.permutation(num_items)) ** 0.8
+    weights: NDArray[np.float64] = np.asarray(
+        (1.0 + rng.permutation(num_items)) ** -0.8, np.float64
+    )
     weights /= weights.sum()
     ids = [b"item-%07d" % row for row in range(num_items)]
     centres = rng.normal(size=(NUM_TASTES, limits.dim))
@@ -113,7 +119,10 @@ def _signals(
 def make_users(
     world: RefreshWorld, num_users: int, *, history: int, now_ms: int, seed: int
 ) -> UserBatch:
-    """Make users of three tastes each, with full histories and filters of twice as many items."""
+    """Make users of three tastes each, with full histories and filters of twice as many items.
+
+    The catalogue needs about 4,000 items, so that three tastes have enough.
+    """
     rng = np.random.default_rng(seed)
     catalogue = world.catalogue
     rows = np.empty((num_users, history), np.int32)
@@ -123,7 +132,7 @@ def make_users(
         mine = rng.choice(NUM_TASTES, 3, replace=False)
         pool = np.flatnonzero(np.isin(world.tastes, mine))
         share = world.weights[pool] / world.weights[pool].sum()
-        drawn = rng.choice(pool, min(2 * history, len(pool)), replace=False, p=share)
+        drawn = rng.choice(pool, 2 * history, replace=False, p=share)
         rows[b] = drawn[:history]
         _remember(words[b], catalogue.item_hashes[drawn])
         keys[b, :3] = [metadata_key(TAG, b"taste-%d" % taste) for taste in mine]
