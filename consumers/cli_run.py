@@ -22,8 +22,8 @@ from consumers.stopping import stop_on_signals
 from local.simulator import Simulator
 from stream.settings import Settings
 
-UsersOption = Annotated[int, typer.Option(min=1, help="Simulated users.")]
-ItemsOption = Annotated[int, typer.Option(min=10, help="Simulated items alive at a time.")]
+UsersOption = Annotated[int, typer.Option(min=10, help="Simulated users.")]
+ItemsOption = Annotated[int, typer.Option(min=50, help="Simulated items alive at a time.")]
 RateOption = Annotated[float, typer.Option(min=0.1, help="Events per second.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the simulated world; logged.")]
 
@@ -34,6 +34,9 @@ def demo(
     ] = 60.0,
     headless: Annotated[bool, typer.Option(help="No live view; end with the summary.")] = False,
     events: RateOption = 200.0,
+    speed: Annotated[
+        float, typer.Option(min=1.0, max=1000.0, help="Seconds of the simulated world per second.")
+    ] = 1.0,
     users: UsersOption = 3000,
     items: ItemsOption = 2000,
     seed: SeedOption = 7,
@@ -47,6 +50,7 @@ def demo(
         seconds=seconds,
         headless=headless or not sys.stdout.isatty(),
         events_per_s=events,
+        speed=speed,
         num_users=users,
         num_items=items,
         seed=seed,

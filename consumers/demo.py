@@ -49,13 +49,15 @@ class DemoOptions:
     Attributes:
         seconds: How long the simulator runs.
         headless: No live view.
-        events_per_s: Rate of the simulator.
+        events_per_s: Events per second of wall time.
+        speed: Seconds of the simulated world per second of wall time.
         num_users, num_items, seed: The simulated world.
     """
 
     seconds: float
     headless: bool
     events_per_s: float
+    speed: float
     num_users: int
     num_items: int
     seed: int
@@ -225,8 +227,9 @@ class _Run:
             seed=options.seed,
             num_users=options.num_users,
             num_items=options.num_items,
-            events_per_s=options.events_per_s,
-            start_ms=round(time.time() * 1000),
+            events_per_s=options.events_per_s / options.speed,
+            # A faster world starts in the past: an event from the future would be refused.
+            start_ms=round((time.time() - options.seconds * (options.speed - 1.0)) * 1000),
         )
         async with aiohttp.ClientSession() as session, stop_on_signals() as stop:
             producing = asyncio.create_task(
@@ -235,7 +238,7 @@ class _Run:
                     brokers=self._stack.kafka,
                     topic=self._settings.topics.interactions,
                     items_topic=self._settings.topics.items,
-                    speed=1.0,
+                    speed=options.speed,
                     on_progress=self._on_progress,
                     stop=stop,
                 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -34,7 +35,7 @@ async def read_list(url: str, user_id: str, *, is_cluster: bool = False) -> dict
         await client.aclose()
 
 
-def _decoded(key: str, found: dict[bytes, bytes]) -> dict[str, Any]:
+def _decoded(key: str, found: Mapping[Any, Any]) -> dict[str, Any]:
     fields = {name.decode(): value for name, value in found.items()}
     generated_at = int(fields["generated_at"])
     return {
