@@ -1,8 +1,9 @@
 """Canonical bytes of user state: sorted by id, never a row number, equal however it was reached.
 
 Inside: histories, seen filters, facts, fingerprints, tombstones, counters, stream time. Outside:
-derived columns (vectors, affinities), offsets and what was routed, which differ between a file
-and Kafka, and the order in which rows were given.
+derived columns (vectors, affinities), offsets, the order in which rows were given, and two
+counters that say where a record lay and not what it was: routed ones, and rejected ones, which
+:mod:`stream.digests` counts over all partitions.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from state.row_facts import UserFacts
 from state.seen import SeenColumns
 from state.user_tables import UserTables
 
+# Counters that depend on the partition to which a producer sent a record.
+_PLACED = ("routed", "rejected")
 # Users per piece of bytes: bounds the memory of a digest.
 _CHUNK = 4096
 
@@ -95,7 +98,7 @@ def canonical_bytes(tables: UserTables, erased: ErasedUsers) -> Iterator[bytes]:
     counts = {
         name: int(count)
         for name, count in zip(COUNTER_NAMES, tables.counters, strict=True)
-        if name != "routed"
+        if name not in _PLACED
     }
     counts["dropped_event_ids"] = tables.event_ids.num_dropped
     counts["stream_time_ms"] = int(tables.stream_time_ms[0])

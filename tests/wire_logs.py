@@ -28,9 +28,24 @@ def event(index: int, **fields: object) -> bytes:
 
 
 def wire_log(
-    num_events: int, *, seed: int = 0, num_users: int = 40, num_items: int = 60
+    num_events: int,
+    *,
+    seed: int = 0,
+    num_users: int = 40,
+    num_items: int = 60,
+    late_share: float = 0.002,
+    erase_every: int = 0,
 ) -> list[bytes]:
-    """Return a log in order of arrival: about 1 % duplicates, some events behind stream time."""
+    """Return a log in order of arrival: about 1 % duplicates, some events behind stream time.
+
+    Args:
+        num_events: Lines.
+        seed: Same seed, same log.
+        num_users: Ids ``u0``, ``u1``, ..., few of them very active.
+        num_items: Ids ``i0``, ``i1``, ...
+        late_share: Share of events three days behind, beyond any default grace.
+        erase_every: Every so many events one is an erase of the user; 0 for none.
+    """
     random = np.random.default_rng(seed)
     lines: list[bytes] = []
     for index in range(num_events):
@@ -38,12 +53,12 @@ def wire_log(
             lines.append(lines[int(random.integers(max(0, len(lines) - 50), len(lines)))])
             continue
         behind_ms = int(random.choice([0, 0, 0, 5_000, 600_000]))
-        if random.random() < 0.002:
+        if random.random() < late_share:
             behind_ms = 3 * 86_400_000
         lines.append(
             event(
                 index,
-                type=str(random.choice(_TYPES, p=_SHARES)),
+                type=_type(random, is_erase=bool(erase_every) and index % erase_every == 1),
                 user_id=f"u{int(random.zipf(1.4)) % num_users}",
                 item_id=f"i{int(random.zipf(1.3)) % num_items}",
                 ts=START_MS + index * 1_000 - behind_ms,
@@ -52,3 +67,8 @@ def wire_log(
             )
         )
     return lines
+
+
+def _type(random: np.random.Generator, *, is_erase: bool) -> str:
+    drawn = str(random.choice(_TYPES, p=_SHARES))
+    return "erase" if is_erase else drawn
