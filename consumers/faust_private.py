@@ -83,19 +83,21 @@ class SlabSource:
     Args:
         topics: Topics whose fetches become slabs; the others keep the stock path.
         walk: Turns a fetch into slabs.
-        check_rewinds: Whether a position that aiokafka itself moved backwards is a LogGap.
+        needs_seek: Whether a partition hands out slabs only after :meth:`sought`. Right after an
+            assignment aiokafka already fetches from the committed offset or the log's start; that
+            is not where the state is. Later, a position that it moved backwards is a LogGap.
     """
 
     def __init__(
-        self, *, topics: Container[str], walk: RecordsWalk, check_rewinds: bool = True
+        self, *, topics: Container[str], walk: RecordsWalk, needs_seek: bool = True
     ) -> None:
         self.topics = topics
         self._walk = walk
-        self._check_rewinds = check_rewinds
+        self._needs_seek = needs_seek
         self._expected: dict[TopicPartition, int] = {}
 
     def sought(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Forget all positions and expect the next fetches at these offsets."""
+        """Forget all positions and expect the next fetches at these offsets, and no others."""
         self._expected = dict(offsets)
 
     def records(self, tp: TopicPartition, data: bytes, aborted: Any, begin: int) -> _SlabRecords:
@@ -104,7 +106,9 @@ class SlabSource:
 
     def _slabs(self, tp: TopicPartition, data: bytes, aborted: Any, begin: int) -> Iterator[Slab]:
         expected = self._expected.get(tp)
-        if self._check_rewinds and expected is not None and begin < expected:
+        if expected is None and self._needs_seek:
+            return
+        if expected is not None and self._needs_seek and begin < expected:
             message = (
                 f"{tp.topic}-{tp.partition}: expected to read on at offset {expected}, the log "
                 f"now starts again at {begin}: the topic was recreated or cut at its end; "
@@ -160,10 +164,9 @@ def _with_names(function: Any, names: Mapping[str, Any]) -> FunctionType:
 async def known_partitions(
     consumer: AIOKafkaConsumer, topics: Iterable[str]
 ) -> dict[str, frozenset[int]]:
-    """Return the partitions of topics as the consumer's metadata has them; none where unknown.
+    """Return the partitions of topics, none where unknown; asks the broker about new topics.
 
-    Asks the broker where a topic is new to the consumer: aiokafka's public ways only answer for
-    topics that are subscribed or assigned already.
+    aiokafka's public ways only answer for topics that are subscribed or assigned already.
     """
     names = set(topics)
     await consumer._client.set_topics(names)
@@ -174,8 +177,7 @@ async def known_partitions(
 async def leave_group(consumer: AIOKafkaConsumer) -> None:
     """Leave the group at once, also as a static member; call right before the consumer stops.
 
-    aiokafka sends no LeaveGroup for a static member, so that a stopped worker's partitions stay
-    orphaned for a whole session timeout.
+    aiokafka sends none for a static member: its partitions stay orphaned for a session timeout.
     """
     coordinator = consumer._coordinator
     member_id, generation = coordinator.member_id, coordinator.generation
@@ -232,6 +234,11 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         if self._consumer._coordinator is not None:
             await leave_group(self._consumer)
         await stop_consumer(self._consumer, super().on_thread_stop)
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Hand out nothing more until the next seek, then do what Faust does."""
+        self.source.sought({})
+        await super().on_partitions_revoked(revoked)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # aiokafka retries for as long as no coordinator answers: a stop would never end.
@@ -304,8 +311,7 @@ class SlabConsumer(stock_driver.Consumer):
     async def commit_slabs(self, partitions: Iterable[TP]) -> bool:
         """Commit the durable offsets of these slab partitions where they have grown.
 
-        Faust's own ``commit`` commits nothing while partitions are being revoked: it has dropped
-        its bookkeeping by then.
+        Faust's own ``commit`` commits nothing on revoke: it has dropped its bookkeeping by then.
         """
         offsets = self._filter_committable_offsets(partitions)
         if not offsets:

@@ -98,7 +98,7 @@ class BroadcastReader:
         self._source = SlabSource(
             topics=frozenset(topics),
             walk=RecordsWalk(max_slab_bytes=max_slab_bytes, max_batch_bytes=max_batch_bytes),
-            check_rewinds=False,
+            needs_seek=False,
         )
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None

@@ -167,11 +167,25 @@ def test_a_corrupt_fetch_fails_again_and_never_looks_finished() -> None:
     data = bytearray(record_batch([Record(delta=0)]))
     data[-1] ^= 1
     source = SlabSource(topics={"t"}, walk=RecordsWalk(max_batch_bytes=1 << 16))
+    source.sought({TopicPartition("t", 0): 0})
     records = source.records(TopicPartition("t", 0), bytes(data), None, 0)
     for _ in range(2):
         with pytest.raises(Exception, match="CRC"):
             next(records)
     assert records.next_fetch_offset == 0
+
+
+def test_fetch_before_the_seek_of_an_assignment_hands_out_nothing() -> None:
+    source = SlabSource(topics={"t"}, walk=RecordsWalk(max_batch_bytes=1 << 16))
+    tp = TopicPartition("t", 0)
+    data = record_batch([Record(delta=0)])
+    records = source.records(tp, data, None, 0)
+    assert list(records) == []
+    assert records.next_fetch_offset == 0
+    source.sought({tp: 0})
+    assert len(list(source.records(tp, data, None, 0))) == 1
+    source.sought({})
+    assert list(source.records(tp, data, None, 1)) == []
 
 
 def test_position_moved_backwards_is_a_gap_unless_sought() -> None:
@@ -217,7 +231,8 @@ async def read(
     async with consumer:
         if slabs:
             walk = RecordsWalk(max_batch_bytes=1 << 22)
-            hand_out_slabs(consumer, SlabSource(topics={topic}, walk=walk))
+            source = SlabSource(topics={topic}, walk=walk, needs_seek=False)
+            hand_out_slabs(consumer, source)
         consumer.assign([tp])
         consumer.seek(tp, begin)
         end = (await consumer.end_offsets([tp]))[tp]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -159,20 +159,20 @@ def test_two_workers_share_partitions_and_hand_over(
         def total() -> int:
             return len(first.all_values()) + len(second.all_values())
 
-        def all_of(count: int) -> Callable[[], Awaitable[bool]]:
-            async def holds() -> bool:
-                return total() == count
+        async def is_shared() -> bool:
+            return len(first.next) == len(second.next) == 2
 
-            return holds
+        async def has_200() -> bool:
+            return total() == 200
 
         async with running(make_app(kafka, name, first, tmp_path / "1")):
             await produce(kafka, name, numbers(0, 100))
             await first.until(lambda: total() == 100)
             async with running(make_app(kafka, name, second, tmp_path / "2")):
-                await second.until(lambda: len(second.next) == 2 and len(first.next) == 2)
+                await until(is_shared)
                 await produce(kafka, name, numbers(100, 200))
                 await second.until(lambda: bool(second.slabs))
-                await until(all_of(200))
+                await until(has_200)
                 assert set(first.next) | set(second.next) == {(name, p) for p in range(4)}
             await first.until(lambda: len(first.next) == 4)
             await produce(kafka, name, numbers(200, 300))
