@@ -31,7 +31,7 @@ def fuse(
         float32 (C,), >= 0 for weights >= 0.
 
     >>> fuse(np.array([[1, 0], [2, 1], [0, 0]], np.uint16), (1.0, 0.5), k=1.0)
-    array([0.5       , 0.5833333 , 0.        ], dtype=float32)
+    array([0.5      , 0.5833333, 0.       ], dtype=float32)
     """
     if ranks.shape[1] != len(weights):
         message = f"Expected {ranks.shape[1]} fusion weights, one per source; got {len(weights)}."
