@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient
 from redis import Redis
 
+from consumers.configuration import make_engine, make_pipeline
 from consumers.produce import ProduceReport, produce_interactions
 from consumers.snapshot_digests import load_snapshots
 from consumers.wire_log_files import records_of
 from stream.digests import digests
 from stream.engine import Engine
+from stream.replay import Replay
 from stream.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -228,7 +231,9 @@ class Deployment:
 
         def users_are_done() -> bool:
             ends, positions = self.ends(self.interactions), self.positions()
-            done = all(positions.get(key, {}).get("acknowledged") == end for key, end in ends.items())
+            done = all(
+                positions.get(key, {}).get("acknowledged") == end for key, end in ends.items()
+            )
             return done and ends == self.ends(self.interactions)
 
         def items_are_done() -> bool:
@@ -251,20 +256,41 @@ class Deployment:
 
     def engine(self) -> Engine:
         """Return the state that stopped workers left behind; it reaches the end of both logs."""
-        environment = self.environment()
-        values = {
-            name.removeprefix("HEADWATER_"): value
-            for name, value in environment.items()
-            if name.startswith("HEADWATER_")
-        }
-        engine = load_snapshots(settings_of(values))
+        engine = load_snapshots(self._worker_settings())
         for number, shard in engine.users.items():
-            assert shard.tables.next_offset == self.ends(self.interactions)[
-                f"{self.interactions}/{number}"
-            ]
+            assert (
+                shard.tables.next_offset
+                == self.ends(self.interactions)[f"{self.interactions}/{number}"]
+            )
         for number, items in engine.items.items():
             assert items.next_offset == self.ends(self.item_deltas)[f"{self.item_deltas}/{number}"]
         return engine
+
+    def replay(self, lines: Sequence[bytes]) -> dict[str, Any]:
+        """Return the figures of the log, replayed here at as many partitions."""
+        settings = self._worker_settings()
+        engine = make_engine(settings)
+        Replay(make_pipeline(settings, engine), signals_interval_ms=1_000).feed(lines)
+        return figures(engine)
+
+    def _worker_settings(self) -> Settings:
+        nested: dict[str, Any] = {}
+        for name, value in self.settings.items():
+            group, _, field = name.lower().partition("__")
+            if field:
+                nested.setdefault(group, {})[field] = value
+            else:
+                nested[group] = value
+        return Settings(**nested)
+
+    def committed(self) -> dict[str, int]:
+        """Return ``topic/partition`` to the offset committed to the group."""
+        admin = KafkaAdminClient(bootstrap_servers=self.kafka)
+        try:
+            found = admin.list_group_offsets({self.group: None})[self.group]
+        finally:
+            admin.close()
+        return {f"{tp.topic}/{tp.partition}": int(each.offset) for tp, each in found.items()}
 
     def newest_list(self, user_id: str) -> dict[bytes, bytes]:
         """Return a user's hash in Redis, empty when there is none."""
@@ -293,18 +319,6 @@ class Deployment:
         if self._consumer is not None:
             self._consumer.close()
         self.redis.close()
-
-
-def settings_of(values: Mapping[str, str]) -> Settings:
-    """Return settings as a process with these environment variables would read them."""
-    nested: dict[str, Any] = {}
-    for name, value in values.items():
-        group, _, field = name.lower().partition("__")
-        if field:
-            nested.setdefault(group, {})[field] = value
-        else:
-            nested[group] = value
-    return Settings(**nested)
 
 
 def run_cli(

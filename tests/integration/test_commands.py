@@ -1,0 +1,153 @@
+"""The commands as a person runs them: exit codes, one line per failure, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.conftest import Deploy
+from tests.integration.workers import BOUND_S, ROOT, read_line, run_cli, summary_of, until
+from tests.wire_logs import wire_log
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis]
+
+DEMO_FIGURES = {
+    *("produced", "read", "applied", "duplicate", "late", "rejected", "filtered", "routed"),
+    *("lists_written", "users_with_list", "first_list_s", "freshness_ms", "lag_end"),
+    "exit_reason",
+}
+
+
+def environment(**settings: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if "HEADWATER_" not in name}
+    return {**kept, **{f"HEADWATER_{name}": value for name, value in settings.items()}}
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        with (tmp_path / "up.log").open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "consumers.cli", "up", "--json"],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment(TOPICS__PARTITIONS="2"),
+                cwd=ROOT,
+                start_new_session=True,
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def test_up_names_its_servers_serves_and_leaves_nothing_behind(
+    up: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    process = up()
+    addresses = json.loads(read_line(process, BOUND_S))
+    assert set(addresses) == {"kafka", "redis", "health"}
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"\n".join(wire_log(300)) + b"\n")
+    ours = environment(KAFKA=addresses["kafka"], REDIS=addresses["redis"])
+    produced = summary_of(run_cli("produce", str(log), "--json", environment=ours))
+    assert produced["produced"] == produced["acknowledged"] == 300 and produced["failed"] == 0
+
+    def is_done() -> bool:
+        with urllib.request.urlopen(f"{addresses['health']}/stats", timeout=30) as answer:
+            stats = json.load(answer)
+        return bool(stats["read"] == 300 and not stats["freshness_ms"]["outstanding"])
+
+    until(is_done, "every event is answered")
+    assert summary_of(run_cli("recs", "u1", "--json", environment=ours))["items"]
+    whole = summary_of(run_cli("replay", "interactions", "--json", environment=ours))
+    assert whole["read"] == 300
+
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2  # Kafka and Redis.
+    process.send_signal(signal.SIGINT)
+    assert process.wait(BOUND_S) == 0, (tmp_path / "up.log").read_text()
+    assert [child for child in children if child.is_running()] == []
+
+
+def test_demo_ends_by_itself_with_its_summary() -> None:
+    done = run_cli(
+        *("demo", "--headless", "--seconds", "8", "--events", "100", "--json"),
+        environment=environment(),
+        bound_s=170,
+    )
+    summary = summary_of(done)
+    assert set(summary) >= DEMO_FIGURES
+    assert set(summary["freshness_ms"]) == {"p50", "p99", "max"}
+    assert summary["exit_reason"] == "done"
+    assert summary["produced"] == summary["read"] - summary["routed"] > 0
+    assert summary["rejected"] == 0 and summary["lag_end"] == 0
+    assert 0 < summary["users_with_list"] <= summary["lists_written"]
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+NOWHERE = f"127.0.0.1:{free_port()}"
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "code", "words"),
+    [
+        (["replay", "no-such-file"], {}, 2, "no-such-file"),
+        (["replay", "x", "--partitions", "0"], {}, 2, "--partitions"),
+        (["replay", "x", "--set", "users.nothing=1"], {}, 2, "users.nothing"),
+        (["worker"], {"REDIS": "redis://127.0.0.1:1/0"}, 2, "HEADWATER_KAFKA"),
+        (["worker"], {"KAFKA": "127.0.0.1:1"}, 2, "HEADWATER_REDIS"),
+        (["worker"], {"TOPICS__PARTITIONS": "many"}, 2, "HEADWATER_TOPICS__PARTITIONS"),
+        (["worker"], {"NOTHING": "1", "KAFKA": NOWHERE}, 2, "HEADWATER_REDIS"),
+        (["worker"], {"KAFKA": NOWHERE, "REDIS": f"redis://{NOWHERE}/0"}, 1, "HEADWATER_KAFKA"),
+        (["produce", "no-such-file"], {"KAFKA": NOWHERE}, 2, "no-such-file"),
+        (["simulate", "--seconds", "1"], {"KAFKA": NOWHERE}, 1, "HEADWATER_KAFKA"),
+        (["recs", "u1"], {"REDIS": f"redis://u:s3cr3t@{NOWHERE}/0"}, 1, "HEADWATER_REDIS"),
+        (["recs", "u1"], {"REDIS": "nonsense"}, 2, "redis://"),
+        (["--log-level", "LOUD", "replay", "x"], {}, 2, "--log-level"),
+        (["no-such-command"], {}, 2, "no-such-command"),
+    ],
+)
+def test_a_failure_is_one_clear_line_and_an_exit_code(
+    command: list[str], settings: dict[str, str], code: int, words: str
+) -> None:
+    done = run_cli(*command, environment=environment(**settings))
+    said = done.stderr.decode()
+    assert (done.returncode, done.stdout) == (code, b""), said
+    assert words in said and "Traceback" not in said
+    assert "s3cr3t" not in said
+
+
+def test_a_worker_without_redis_or_with_a_taken_port_says_so(
+    deploy: Deploy, free_port: Callable[[], int]
+) -> None:
+    deployment = deploy()
+    away = f"redis://u:s3cr3t@127.0.0.1:{free_port()}/0"
+    for settings in ({"REDIS": away}, {"WORKER__HEALTH_PORT": deployment.redis_url[17:-2]}):
+        worker = deployment.start(**settings)
+        assert worker.wait() == 1
+        assert worker.log.splitlines()[-1].startswith("headwater: expected"), worker.log
+        assert "Traceback" not in worker.log and "s3cr3t" not in worker.log
+        worker.log_path.unlink()

@@ -1,0 +1,122 @@
+"""What a user sees: lists that follow actions, erasures, and a Redis that was away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from consumers.sink_keys import list_keys
+from local.redis import RedisServer
+from stream.versions import Version, parse_version
+from tests.integration.answers import newest_applied
+from tests.integration.conftest import Deploy
+from tests.integration.workers import Deployment, summary_of, until
+from tests.wire_logs import START_MS, event, wire_log
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis]
+
+SEED_LOG = wire_log(1200, seed=2, num_users=40, num_items=80)
+NOW_MS = START_MS + 1_300_000
+
+
+def version_of(deployment: Deployment, user_id: str) -> Version | None:
+    found = deployment.newest_list(user_id)
+    return parse_version(found[b"version"].decode()) if found else None
+
+
+def items_of(deployment: Deployment, user_id: str) -> list[dict[str, object]]:
+    found = deployment.newest_list(user_id)
+    items: list[dict[str, object]] = json.loads(found[b"items"]) if found else []
+    return items
+
+
+def act(deployment: Deployment, index: int, user_id: str, **fields: object) -> int:
+    """Produce one event; return its offset in the user's partition."""
+    before = deployment.ends(deployment.interactions)
+    line = event(1_000_000 + index, user_id=user_id, ts=NOW_MS + index, **fields)
+    deployment.produce([line])
+    after = deployment.ends(deployment.interactions)
+    (moved,) = [key for key in after if after[key] > before[key]]
+    return before[moved]
+
+
+def wait_covered(deployment: Deployment, user_id: str, offset: int) -> Version:
+    def covered() -> Version | None:
+        version = version_of(deployment, user_id)
+        return version if version is not None and version.next_offset > offset else None
+
+    found: Version = until(covered, "the list reflects the event")
+    return found
+
+
+def test_lists_follow_what_users_do(deploy: Deploy) -> None:
+    deployment = deploy()
+    worker = deployment.worker()
+    deployment.produce(SEED_LOG)
+    deployment.drain()
+
+    # A new user gets trending and fresh items.
+    newcomer = "newcomer-4711"
+    offset = act(deployment, 1, newcomer, type="watch", item_id="i1", watch_ms=500)
+    wait_covered(deployment, newcomer, offset)
+    sources = {name for item in items_of(deployment, newcomer) for name in item["sources"]}
+    assert {"trending", "fresh"} <= sources
+    done = deployment.run("recs", "stranger", "--json")
+    stranger = summary_of(done)
+    assert stranger["key"] == "rec:trending" and stranger["items"]
+
+    # A "not interested" acts on the very next list.
+    unwanted = str(items_of(deployment, newcomer)[0]["id"])
+    offset = act(deployment, 2, newcomer, type="not_interested", item_id=unwanted)
+    wait_covered(deployment, newcomer, offset)
+    assert unwanted not in {item["id"] for item in items_of(deployment, newcomer)}
+
+    # An erase takes the list, leaves a tombstone, and later events start anew.
+    offset = act(deployment, 3, newcomer, type="erase")
+    list_key, tombstone_key = list_keys(newcomer.encode())
+    until(lambda: deployment.redis.get(tombstone_key), "there is a tombstone")
+    assert not deployment.redis.exists(list_key)
+    offset = act(deployment, 4, newcomer, type="like", item_id="i2")
+    version = wait_covered(deployment, newcomer, offset)
+    assert (
+        version.next_offset
+        > parse_version(deployment.redis.get(tombstone_key).decode()).next_offset
+    )
+    shown = {item["id"] for item in items_of(deployment, newcomer)}
+    assert "i2" not in shown and shown
+
+    # No id of a user stands in a log.
+    assert newcomer not in worker.log and "stranger" not in worker.log
+
+
+def test_while_redis_is_away_state_goes_on_and_lists_catch_up(
+    deploy: Deploy, redis_server: Callable[..., RedisServer]
+) -> None:
+    server = redis_server()
+    deployment = deploy(redis_url=server.url)
+    worker = deployment.worker()
+    deployment.produce(SEED_LOG[:600])
+    deployment.drain()
+    until(lambda: not worker.stats()["freshness_ms"]["outstanding"], "every event has a list")
+
+    server.kill()
+    deployment.produce(SEED_LOG[600:])
+    deployment.drain()
+    stats = worker.stats()
+    assert stats["read"] == len(SEED_LOG) and stats["freshness_ms"]["outstanding"]
+
+    server.start()  # Empty: whoever had a list gets one again.
+    newest = newest_applied(deployment.records(deployment.interactions, deployment.partitions))
+
+    def all_caught_up() -> bool:
+        versions = {user_id: version_of(deployment, user_id) for user_id in newest}
+        return all(
+            version is not None and version.next_offset > newest[user_id][0]
+            for user_id, version in versions.items()
+        )
+
+    until(all_caught_up, "every user has a list again")
+    until(lambda: not worker.stats()["freshness_ms"]["outstanding"], "every event has a list")
+    deployment.stop_all()

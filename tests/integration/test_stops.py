@@ -1,0 +1,53 @@
+"""Graceful stops, second starts, and logs that no longer hold what the state wants."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+
+import pytest
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
+
+from tests.integration.conftest import Deploy
+from tests.integration.workers import WorkerProcess, until
+from tests.wire_logs import wire_log
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis]
+
+LOG = wire_log(1500, seed=5)
+
+
+def num_slabs_folded(worker: WorkerProcess) -> int:
+    with urllib.request.urlopen(f"{worker.health}/metrics", timeout=30) as answer:
+        found = re.findall(r"^headwater_slab_events_count\S* (\S+)$", answer.read().decode(), re.M)
+    return int(sum(float(each) for each in found))
+
+
+def test_second_start_reads_nothing_again_and_a_cut_log_ends_the_worker(deploy: Deploy) -> None:
+    deployment = deploy()
+    deployment.worker()
+    deployment.produce(LOG)
+    deployment.drain()
+    deployment.stop_all()
+    ends = deployment.ends(deployment.interactions) | deployment.ends(deployment.item_deltas)
+    assert deployment.committed() == ends
+
+    again = deployment.worker()
+    until(lambda: again.stats()["lag"] == 0 and not again.stats()["dirty"], "it caught up")
+    assert again.stats()["read"] == len(LOG)
+    assert num_slabs_folded(again) == 0
+    deployment.stop_all()
+
+    deployment.produce(LOG[:400])
+    tp = TopicPartition(deployment.interactions, 0)
+    end = deployment.ends(deployment.interactions)[f"{deployment.interactions}/0"]
+    assert end - 1 > ends[f"{deployment.interactions}/0"]
+    admin = KafkaAdminClient(bootstrap_servers=deployment.kafka)
+    admin.delete_records({tp: end - 1})
+    admin.close()
+    third = deployment.start()
+    assert third.wait() == 1
+    last_line = third.log.splitlines()[-1]
+    assert last_line.startswith("headwater: ") and "records in between are gone" in last_line
+    assert "Traceback" not in third.log
