@@ -1,9 +1,9 @@
 """The user fold: admitted events, one after another, into histories, vectors and delta rows.
 
 An interaction is all that a user did to one item. Its strength is the maximum over its actions; a
-repeated like, follow or not-interested changes nothing; an unlike takes back what is left. An
-event that makes a strong entry newest is paired with the strong entries before it, the item's own
-earlier one among them (docs/decisions/0005-pairs-and-repeats.md).
+repeated like, follow or not-interested changes nothing; an unlike takes back what is left. A
+strong event is paired with the strong entries before it, the item's own earlier one among them
+(docs/decisions/0005-pairs-and-repeats.md).
 """
 
 from __future__ import annotations
@@ -224,7 +224,7 @@ def _interact(
     strength = np.int64(strength_of(action, completion, rules.strengths, rules.min_completion))
     before = np.int64(0)
     bits = np.int64(0)
-    is_strong_newest = False
+    is_given_again = False
     if entry != EMPTY:
         place = place_of(history, user_row, entry)
         bits = np.int64(history.actions[user_row, place])
@@ -233,9 +233,9 @@ def _interact(
         before = np.int64(history.strengths[user_row, place])
         completion = max(completion, np.int64(history.completions[user_row, place]))
         is_newest = entry + 1 == np.int64(history.lengths[user_row])
-        # An entry that was weak so far becomes strong where it stands; an unliked one was strong.
-        is_strong_newest = bool(is_newest and (before > 0 or bits & UNLIKE_BIT != 0))
-    if strength > 0 and not is_strong_newest:
+        # Taken back and given again with nothing in between: its pairs were made the first time.
+        is_given_again = bool(is_newest and before == 0 and bits & UNLIKE_BIT != 0)
+    if strength > 0 and not is_given_again:
         _pair(deltas, rules, history, user_row, time_ms)
     if entry == EMPTY:
         place = open_newest(history, user_row)

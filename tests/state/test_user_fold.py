@@ -101,10 +101,10 @@ def test_unlike_takes_back_what_is_left_in_the_entrys_time() -> None:
 
     deltas = deltas_by_id(partition, apply(partition, log, 0, 4))
 
-    assert deltas == [
-        (0, b"x", 5, LIKE, 1, 2, []),
-        (1, b"x", 7, COMMENT, 1, 1, []),
-        (2, b"x", 7, LIKE, -1, -3, []),
+    assert [row[:6] for row in deltas] == [
+        (0, b"x", 5, LIKE, 1, 2),
+        (1, b"x", 7, COMMENT, 1, 1),
+        (2, b"x", 7, LIKE, -1, -3),
     ]
 
 
@@ -130,7 +130,7 @@ def test_a_weak_watch_that_becomes_a_like_makes_its_pairs_then() -> None:
 
     deltas = deltas_by_id(partition, apply(partition, log, 0, 4))
 
-    assert [len(row[6]) for row in deltas] == [0, 0, 1, 0]
+    assert [[item for item, _, _ in row[6]] for row in deltas] == [[], [], [b"w"], [b"x", b"w"]]
 
 
 def test_coming_back_to_an_item_pairs_it_with_itself_in_its_old_place() -> None:
@@ -148,5 +148,5 @@ def test_coming_back_to_an_item_pairs_it_with_itself_in_its_old_place() -> None:
         [],
         [(b"x", 1)],
         [(b"y", 1), (b"x", 2)],
-        [],
+        [(b"x", 1), (b"y", 2)],
     ]

@@ -213,7 +213,7 @@ class UserOracle:
         if entry is not None and once and entry.bits & 1 << event.action:
             return
         strength, completion = self._strength(event)
-        before, was_strong_newest = 0, False
+        before, is_given_again = 0, False
         linked = self._pairs(user, event.ts)
         if entry is None:
             entry = Entry(event.item, event.ts, 0, 0, 0)
@@ -221,7 +221,7 @@ class UserOracle:
         else:
             before = entry.strength
             is_newest = user.history[-1] is entry
-            was_strong_newest = is_newest and (before > 0 or bool(entry.bits & 1 << UNLIKE))
+            is_given_again = is_newest and before == 0 and bool(entry.bits & 1 << UNLIKE)
             user.history.remove(entry)
         user.history.append(entry)
         del user.history[: -self.limits.max_history]
@@ -229,7 +229,7 @@ class UserOracle:
         entry.strength = max(before, strength)
         entry.bits |= 1 << event.action
         entry.completion = max(entry.completion, completion)
-        pairs = linked if strength > 0 and not was_strong_newest else []
+        pairs = linked if strength > 0 and not is_given_again else []
         row = (offset, event.item, event.ts, event.action, 1, entry.strength - before, pairs)
         self.deltas.append(row)
         weight = float(entry.strength - before)
