@@ -174,7 +174,7 @@ class Worker:
             interactions=settings.topics.interactions,
             item_deltas=settings.topics.item_deltas,
             settle=self.frames.wait_acknowledged,
-            end_offsets=self.offsets.ends,
+            offsets=self.offsets,
             on_open=self._on_open,
             on_drop=self._on_drop,
             pending=self._pending,

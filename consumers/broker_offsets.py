@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -27,7 +27,12 @@ class BrokerOffsets:
         Raises:
             ServerUnreachable: If no broker answers.
         """
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._brokers, enable_auto_commit=False)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._brokers,
+            enable_auto_commit=False,
+            # What an open transaction holds back is no lag: nobody can read it yet.
+            isolation_level="read_committed",
+        )
         try:
             await consumer.start()
         except (KafkaError, OSError) as error:
@@ -42,13 +47,25 @@ class BrokerOffsets:
     async def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return the end offset of each (topic, partition)."""
         assert self._consumer is not None, "start() comes first"
+        return await self._ask(self._consumer.end_offsets, partitions)
+
+    async def beginnings(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the first offset that each (topic, partition) still has."""
+        assert self._consumer is not None, "start() comes first"
+        return await self._ask(self._consumer.beginning_offsets, partitions)
+
+    async def _ask(
+        self,
+        question: Callable[[list[TopicPartition]], Awaitable[Mapping[TopicPartition, int]]],
+        partitions: Iterable[tuple[str, int]],
+    ) -> dict[tuple[str, int], int]:
         wanted = [TopicPartition(topic, partition) for topic, partition in sorted(partitions)]
         try:
-            ends = await self._consumer.end_offsets(wanted)
+            found = await question(wanted)
         except (KafkaError, OSError) as error:
-            message = f"expected end offsets from Kafka at {self._brokers}, got {error!r}"
+            message = f"expected offsets from Kafka at {self._brokers}, got {error!r}"
             raise ServerUnreachable(message) from error
-        return {(tp.topic, tp.partition): int(offset) for tp, offset in ends.items()}
+        return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
 
     async def stop(self) -> None:
         """Disconnect."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.broker_offsets import BrokerOffsets
 from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.engine import Engine
@@ -70,7 +71,7 @@ class Ownership:
         item_deltas: Topic of the item partitions.
         settle: Waits until everything that a user partition derived below an offset is
             acknowledged by the broker.
-        end_offsets: Asks the broker for the end offsets of partitions.
+        offsets: Asks the broker where logs begin and end.
         on_open: Told (kind, partition, what was pending) when a partition came into memory.
         on_drop: Told (kind, partition) when it left.
         pending: Returns what the shell still owes to a user partition's users (lists, erasures):
@@ -86,7 +87,7 @@ class Ownership:
         interactions: str,
         item_deltas: str,
         settle: Callable[[int, int], Awaitable[None]],
-        end_offsets: Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]],
+        offsets: BrokerOffsets,
         on_open: Callable[[str, int, Mapping[str, NDArray[Any]]], None],
         on_drop: Callable[[str, int], None],
         pending: Callable[[int], Mapping[str, NDArray[Any]]],
@@ -100,7 +101,7 @@ class Ownership:
         self._state = state
         self._kinds = {interactions: USERS, item_deltas: ITEMS}
         self._settle = settle
-        self._end_offsets = end_offsets
+        self._offsets = offsets
         self._on_open = on_open
         self._on_drop = on_drop
         self._pending = pending
@@ -108,7 +109,7 @@ class Ownership:
 
     async def restore(self, partitions: set[tuple[str, int]]) -> None:
         """Load the newest valid snapshot of every partition that is not in memory."""
-        ends = await self._end_offsets(partitions)
+        ends = await self._offsets.ends(partitions)
         for key in sorted(partitions):
             if key not in self.held:
                 await self._load(key)
@@ -124,8 +125,15 @@ class Ownership:
         held = Held(saved_at_s=started)
         pending: Mapping[str, NDArray[Any]] = {}
         if snapshot is None:
-            await self._state.run(self._open, kind, partition, None)
-            logger.info("%s/%d: no snapshot, reading from the log's start", topic, partition)
+            begin = (await self._offsets.beginnings({key}))[key]
+            await self._state.run(self._start_at, kind, partition, begin)
+            logger.info("%s/%d: no snapshot, reading from offset %d", topic, partition, begin)
+            if begin:
+                logger.warning(
+                    "%s/%d: the log's head is gone (retention), so the state starts without it",
+                    topic,
+                    partition,
+                )
         else:
             self._check(key, snapshot.meta)
             pending, arrays = split_pending(snapshot.arrays)
@@ -152,14 +160,20 @@ class Ownership:
             )
             raise StateMismatch(message)
 
-    def _open(self, kind: str, partition: int, arrays: Mapping[str, NDArray[Any]] | None) -> None:
-        table = (
-            self._engine.open_users(partition)
-            if kind == USERS
-            else self._engine.open_items(partition)
-        )
-        if arrays is not None:
-            table.restore(arrays)
+    def _start_at(self, kind: str, partition: int, begin: int) -> None:
+        """Open an empty partition at the first offset that its log still has."""
+        if kind == USERS:
+            self._engine.open_users(partition).tables.next_offset = begin
+        elif begin:
+            self._engine.open_items(partition).start_at(begin)
+        else:
+            self._engine.open_items(partition)
+
+    def _open(self, kind: str, partition: int, arrays: Mapping[str, NDArray[Any]]) -> None:
+        if kind == USERS:
+            self._engine.open_users(partition).restore(arrays)
+        else:
+            self._engine.open_items(partition).restore(arrays)
 
     def is_users(self, topic: str) -> bool:
         """Whether a topic's partitions are user partitions."""

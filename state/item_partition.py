@@ -35,7 +35,8 @@ class ItemPartition:
     Attributes:
         partition: Number of the partition.
         next_offset: First offset of item-deltas not yet applied.
-        watermarks: int64 (num_sources,), end of the last frame applied per source partition.
+        watermarks: int64 (num_sources,), end of the last frame applied per source partition; -1
+            takes the first frame from wherever it begins (see :meth:`start_at`).
         stream_time_ms: Largest event time applied; 0 before the first.
         ids: Known ids; id rows are the keys of pairs.
         counts: Counts per item row.
@@ -78,6 +79,14 @@ class ItemPartition:
         """Return the rows of all owned items, ascending: int32."""
         return np.flatnonzero(self.id_rows[: self._num_rows] >= 0).astype(np.int32)
 
+    def start_at(self, offset: int) -> None:
+        """Start an empty partition where its log's head was cut by retention.
+
+        What came before is gone for everybody: the first frame of each source is taken as it is.
+        """
+        self.next_offset = offset
+        self.watermarks[:] = -1
+
     def apply(self, *, offset: int, frame: FrameColumns) -> None:
         """Fold the frame at an item-deltas offset; what was applied before changes nothing.
 
@@ -101,6 +110,8 @@ class ItemPartition:
             )
             raise ValueError(message)
         watermark = int(self.watermarks[source])
+        if watermark < 0:
+            watermark = frame.begin
         if frame.begin > watermark:
             message = (
                 f"expected a frame of source partition {source} that begins at or below "
