@@ -94,7 +94,11 @@ def make_engine(settings: Settings, *, partitions: int | None = None) -> Engine:
                 half_lives_ms=settings.catalogue.half_lives_ms,
             ),
             catalogue_limits=CatalogueLimits(
-                **settings.catalogue.model_dump(), window_weights=items.window_weights
+                **settings.catalogue.model_dump(),
+                windows_ms=items.windows_ms,
+                window_weights=items.window_weights,
+                num_generations=items.num_generations,
+                generation_decay=items.generation_decay,
             ),
         )
     except ValueError as error:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.catalogue_views import CatalogueViews
+from state.fading import Fading
 from state.id_index import IdIndex
 from state.item_columns import ItemColumns
 from state.item_limits import CatalogueLimits
@@ -41,6 +42,7 @@ class Catalogue(CatalogueViews):
     Attributes:
         limits: Bounds.
         epoch: Grows by one whenever items were evicted.
+        fading: What pair counts weigh some time after their signal.
     """
 
     def __init__(self, *, limits: CatalogueLimits) -> None:
@@ -50,6 +52,7 @@ class Catalogue(CatalogueViews):
         super().__init__(items, _make_arrays(limits))
         self.epoch = 0
         self._window_weights = np.array(limits.window_weights, np.float32)
+        self.fading = Fading.of(limits)
         self._half_lives_ms = np.array(limits.half_lives_ms, np.float64)
         self._num_evicted = 0
         self._live_rows: NDArray[np.int32] | None = None
@@ -317,6 +320,7 @@ def _make_arrays(limits: CatalogueLimits) -> CatalogueArrays:
         interactions=large_zeros((count,), np.float32),
         out_sums=large_zeros((count,), np.float32),
         in_sums=large_zeros((count,), np.float32),
+        window_shares=large_zeros((count, len(limits.window_weights)), np.float32),
         neighbour_rows=large_zeros(neighbours, np.int32),
         neighbour_out=large_zeros(neighbours, np.float32),
         neighbour_in=large_zeros(neighbours, np.float32),

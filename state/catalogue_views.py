@@ -104,6 +104,11 @@ class CatalogueViews:
         return self._arrays.in_sums[: self.num_rows]
 
     @property
+    def window_shares(self) -> NDArray[np.float32]:
+        """float32 (N, W), each window's part of ``interactions``; sums to 1, 0 before a signal."""
+        return self._arrays.window_shares[: self.num_rows]
+
+    @property
     def neighbour_rows(self) -> NDArray[np.int32]:
         """int32 (N, K), catalogue rows, best first, -1 after the last."""
         return self._arrays.neighbour_rows[: self.num_rows]

@@ -98,6 +98,9 @@ class CatalogueLimits:
         num_neighbours: Neighbours kept per item (K).
         max_tags: Tags kept per item, the first ones announced.
         half_lives_ms: Half-lives of the popularity columns, as the item partitions read them.
+        windows_ms: Lengths of the co-occurrence windows, as the item partitions have them.
+        num_generations: Parts that a window is dropped in.
+        generation_decay: Weight of a generation against the next newer one.
         window_weights: Weight of each co-occurrence window where they are blended to one number.
         seed: Seed of the projections that stand in for embeddings.
     """
@@ -107,6 +110,9 @@ class CatalogueLimits:
     num_neighbours: int = 50
     max_tags: int = 8
     half_lives_ms: tuple[int, ...] = HALF_LIVES_MS
+    windows_ms: tuple[int, ...] = (DAY_MS, 30 * DAY_MS)
+    num_generations: int = 4
+    generation_decay: float = 0.8
     window_weights: tuple[float, ...] = (1.0, 1.0)
     seed: int = 0
 
@@ -118,6 +124,12 @@ class CatalogueLimits:
         _require(self.max_tags >= 1, "max_tags: at least 1", self)
         _require(min(self.half_lives_ms, default=0) > 0, "half_lives_ms: all above 0", self)
         _require(1 <= len(self.window_weights) <= 3, "window_weights: one to three", self)
+        _require(
+            len(self.windows_ms) == len(self.window_weights), "windows_ms: one per weight", self
+        )
+        _require(min(self.windows_ms) > 0, "windows_ms: all above 0", self)
+        _require(1 <= self.num_generations <= 64, "num_generations: 1 to 64", self)
+        _require(0.0 < self.generation_decay <= 1.0, "generation_decay: within (0, 1]", self)
 
 
 def _require(holds: bool, expected: str, limits: object) -> None:

@@ -37,6 +37,7 @@ class CatalogueArrays(NamedTuple):
     interactions: NDArray[np.float32]
     out_sums: NDArray[np.float32]
     in_sums: NDArray[np.float32]
+    window_shares: NDArray[np.float32]  # (N, W)
     neighbour_rows: NDArray[np.int32]  # (N, K)
     neighbour_out: NDArray[np.float32]  # (N, K)
     neighbour_in: NDArray[np.float32]  # (N, K)
@@ -149,7 +150,9 @@ def write_signals(
 ) -> None:
     """Write signals (``SignalColumns``) whose offset is above what a row has; -1 skipped.
 
-    Windows are blended to one number: ``sum over w of weight[w] * value[w]``.
+    Windows are blended to one number: ``sum over w of weight[w] * value[w]``; ``window_shares``
+    keeps what each contributed to ``interactions``. An item may be its own neighbour: users come
+    back to it.
     """
     max_neighbours = arrays.neighbour_rows.shape[1]
     for index in range(len(rows)):
@@ -165,10 +168,11 @@ def write_signals(
         arrays.interactions[row] = _blend(interactions, index, window_weights)
         arrays.out_sums[row] = _blend(out_sums, index, window_weights)
         arrays.in_sums[row] = _blend(in_sums, index, window_weights)
+        _write_shares(arrays, row, interactions, index, window_weights)
         place = 0
         for at in range(neighbour_splits[index], neighbour_splits[index + 1]):
             neighbour = neighbour_rows[at]
-            if place < max_neighbours and neighbour >= 0 and neighbour != row:
+            if place < max_neighbours and neighbour >= 0:
                 arrays.neighbour_rows[row, place] = neighbour
                 arrays.neighbour_out[row, place] = _blend(neighbour_out, at, window_weights)
                 arrays.neighbour_in[row, place] = _blend(neighbour_in, at, window_weights)
@@ -183,6 +187,22 @@ def _blend(values: NDArray[np.float32], index: int, weights: NDArray[np.float32]
     for window in range(len(weights)):
         total += weights[window] * values[index, window]
     return total
+
+
+@njit(cache=True, nogil=True)
+def _write_shares(
+    arrays: CatalogueArrays,
+    row: int,
+    interactions: NDArray[np.float32],
+    index: int,
+    weights: NDArray[np.float32],
+) -> None:
+    total = arrays.interactions[row]
+    for window in range(len(weights)):
+        share = np.float32(1.0 / len(weights))
+        if total > 0.0:
+            share = weights[window] * interactions[index, window] / total
+        arrays.window_shares[row, window] = share
 
 
 @njit(cache=True, nogil=True)

@@ -187,6 +187,9 @@ class RetrievalSettings(_Group):
     item_cf_decay: float = Field(
         0.9, gt=0.0, le=1.0, description="Weight of a vote per step back, item-CF."
     )
+    item_cf_smoothing: float = Field(
+        2.0, ge=0.0, le=1e6, description="Added to both items' interactions, item-CF."
+    )
     trending_half_life_ms: int | None = Field(
         None, description="Half-life (ms) that trending ranks by; none fuses all of them."
     )

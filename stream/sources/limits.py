@@ -30,6 +30,7 @@ class RetrievalLimits:
         cooccurrence_smoothing: Added to both marginals: rare pairs prove little.
         item_cf_history: Newest voting entries of ``item-cf``.
         item_cf_decay: Weight per step back in the history.
+        item_cf_smoothing: Added to both items' interactions, as in co-occurrence.
         interest_session_weight: Share of the session vector in the interest query, [0, 1]; the
             rest is the long vector's.
         interest_block_items: Items per product block; bounds scratch to B x block x 4 bytes.
@@ -56,6 +57,7 @@ class RetrievalLimits:
     cooccurrence_smoothing: float = 2.0
     item_cf_history: int = 20
     item_cf_decay: float = 0.9
+    item_cf_smoothing: float = 2.0
     interest_session_weight: float = 0.5
     interest_block_items: int = 4096
     trending_half_life_ms: int | None = None

@@ -7,6 +7,9 @@ and backwards, ``F`` and ``T`` the marginals they are normalised by, and r = 1 f
               decay^lag (f[h, j] + r b[h, j]) / sqrt(n_h m_j),
     n_h = max(F_h + r T_h + s, 1),  m_j = max(T_j + r F_j + s, 1)
 
+where every count is faded from its item's last signal to the user's now (``state.fading``): what
+an item was paired with long ago does not vote as loud as on its last day.
+
 Lift with a square root: QUALITY.md's co-occurrence; cosine with decayed pairs: its item-CF
 (Deshpande and Karypis, Item-Based Top-N Recommendation Algorithms, 2004,
 https://doi.org/10.1145/963770.963776), where F = T = an item's interactions.
@@ -20,6 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from state.fading import Fading, faded
 from stream.sources.packed import pack, take_best
 from stream.sources.proposals import SourceList
 from stream.sources.scratch import Histories, Scratch
@@ -39,6 +43,8 @@ class PairColumns(NamedTuple):
         backward: float32 (N, K), pair counts neighbour -> item.
         from_sums: float32 (N,), marginal of the first of a pair.
         to_sums: float32 (N,), marginal of the second.
+        times_ms: int64 (N,), when the item's counts were read.
+        window_shares: float32 (N, W), each window's part of them.
     """
 
     rows: NDArray[np.int32]
@@ -46,6 +52,8 @@ class PairColumns(NamedTuple):
     backward: NDArray[np.float32]
     from_sums: NDArray[np.float32]
     to_sums: NDArray[np.float32]
+    times_ms: NDArray[np.int64]
+    window_shares: NDArray[np.float32]
 
 
 class VoteRules(NamedTuple):
@@ -57,11 +65,13 @@ class VoteRules(NamedTuple):
     max_votes: int
     min_strength: int
     skip_seen: bool
+    fading: Fading
 
 
 @njit(cache=True, nogil=True)
 def _vote(
     source: int,
+    now_ms: int,
     weight: float,
     pairs: PairColumns,
     rules: VoteRules,
@@ -74,15 +84,18 @@ def _vote(
     both, smoothing = rules.two_ways, rules.smoothing
     from_sums, to_sums = pairs.from_sums, pairs.to_sums
     rows, forward, backward = pairs.rows[source], pairs.forward[source], pairs.backward[source]
-    from_norm = max(from_sums[source] + both * to_sums[source] + smoothing, 1.0)
+    times_ms, shares, fading = pairs.times_ms, pairs.window_shares, rules.fading
+    share = faded(fading, shares, source, now_ms - times_ms[source])
+    from_norm = max(share * (from_sums[source] + both * to_sums[source]) + smoothing, 1.0)
     for slot in range(len(rows)):
         row = rows[slot]
         if row < 0 or not is_live[row]:
             continue
-        count = forward[slot] + both * backward[slot]
+        count = share * (forward[slot] + both * backward[slot])
         if count <= 0.0:
             continue
-        to_norm = max(to_sums[row] + both * from_sums[row] + smoothing, 1.0)
+        kept = faded(fading, shares, row, now_ms - times_ms[row])
+        to_norm = max(kept * (to_sums[row] + both * from_sums[row]) + smoothing, 1.0)
         if sums[row] == 0.0:
             touched[num_touched] = row
             num_touched += 1
@@ -115,8 +128,9 @@ def _vote_kernel(
             if is_weak or history[place] < 0 or histories.actions[b, place] & NOT_INTERESTED_BIT:
                 continue
             num_touched = _vote(
-                history[place], weight, pairs, rules, is_live, sums, touched, num_touched
-            )
+                history[place], histories.now_ms[b], weight, pairs, rules, is_live, sums,
+                touched, num_touched,
+            )  # fmt: skip
             votes += 1
             weight *= rules.decay
         for place in range(num_touched):
@@ -158,6 +172,8 @@ def propose_cooccurring(
         backward=catalogue.neighbour_in,
         from_sums=catalogue.out_sums,
         to_sums=catalogue.in_sums,
+        times_ms=catalogue.popularity_time_ms,
+        window_shares=catalogue.window_shares,
     )
     rules = VoteRules(
         two_ways=float(two_ways),
@@ -166,6 +182,7 @@ def propose_cooccurring(
         max_votes=limits.cooccurrence_history,
         min_strength=limits.min_history_strength,
         skip_seen=not limits.allow_repeats,
+        fading=catalogue.fading,
     )
     _propose(histories, pairs, rules, scratch, into)
 
@@ -184,13 +201,16 @@ def propose_item_cf(
         backward=catalogue.neighbour_cf,
         from_sums=catalogue.interactions,
         to_sums=catalogue.interactions,
+        times_ms=catalogue.popularity_time_ms,
+        window_shares=catalogue.window_shares,
     )
     rules = VoteRules(
         two_ways=0.0,
         decay=float(limits.item_cf_decay),
-        smoothing=0.0,
+        smoothing=float(limits.item_cf_smoothing),
         max_votes=limits.item_cf_history,
         min_strength=limits.min_history_strength,
         skip_seen=not limits.allow_repeats,
+        fading=catalogue.fading,
     )
     _propose(histories, pairs, rules, scratch, into)

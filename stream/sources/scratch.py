@@ -21,6 +21,7 @@ class Histories(NamedTuple):
         strengths: uint8 (B, L).
         actions: uint16 (B, L).
         seen_words: uint64 (B, W).
+        now_ms: int64 (B,).
     """
 
     rows: NDArray[np.int32]
@@ -28,6 +29,7 @@ class Histories(NamedTuple):
     strengths: NDArray[np.uint8]
     actions: NDArray[np.uint16]
     seen_words: NDArray[np.uint64]
+    now_ms: NDArray[np.int64]
 
     @classmethod
     def of(cls, users: UserBatch) -> Histories:
@@ -38,6 +40,7 @@ class Histories(NamedTuple):
             strengths=users.history_strengths,
             actions=users.history_actions,
             seen_words=users.seen_words,
+            now_ms=users.now_ms,
         )
 
 

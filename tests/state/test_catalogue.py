@@ -189,19 +189,20 @@ def test_windows_are_blended_and_neighbours_become_provisional_rows() -> None:
     catalogue = new_catalogue(window_weights=(1.0, 0.5))
     catalogue.apply_signals(make_signals([b"a"], [[b"b", b"a", b"c", b"d", b"e"]]))
     row = catalogue.items.row_of(b"a")
-    assert neighbours_of(catalogue, b"a") == [b"b", b"c", b"d"]
+    assert neighbours_of(catalogue, b"a") == [b"b", b"a", b"c"]
     assert catalogue.is_live[catalogue.items.row_of(b"c")]
-    # Values 1, 3, 4 (itself skipped) in window 0 and twice that in window 1: 1 * v + .5 * 2 v.
-    assert catalogue.neighbour_out[row].tolist() == [2.0, 6.0, 8.0]
-    assert catalogue.neighbour_in[row].tolist() == [20.0, 60.0, 80.0]
-    assert catalogue.neighbour_cf[row].tolist() == [200.0, 600.0, 800.0]
+    # Values 1, 2, 3 (itself among them) in window 0, twice that in window 1: 1 * v + .5 * 2 v.
+    assert catalogue.neighbour_out[row].tolist() == [2.0, 4.0, 6.0]
+    assert catalogue.neighbour_in[row].tolist() == [20.0, 40.0, 60.0]
+    assert catalogue.neighbour_cf[row].tolist() == [200.0, 400.0, 600.0]
     assert catalogue.interactions[row] == catalogue.out_sums[row] == catalogue.in_sums[row] == 1.5
+    assert catalogue.window_shares[row].tolist() == pytest.approx([2 / 3, 1 / 3])
 
 
 def test_signals_made_for_other_settings_are_refused() -> None:
     signals = make_signals([b"a"], [[]])
     with pytest.raises(ValueError, match="expected signals of 5 half-lives and 1 windows"):
-        new_catalogue(window_weights=(1.0,)).apply_signals(signals)
+        new_catalogue(windows_ms=(HOUR_MS,), window_weights=(1.0,)).apply_signals(signals)
 
 
 def test_popularity_decays_to_now() -> None:

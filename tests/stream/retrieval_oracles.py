@@ -45,6 +45,20 @@ def allowed(world: World, users: UserBatch, b: int, row: int, limits: RetrievalL
     return bool(world.is_live[row]) and (limits.allow_repeats or not has_seen(world, users, b, row))
 
 
+def faded(world: World, row: int, now_ms: int) -> float:
+    total = 0.0
+    for window, weights in enumerate(world.fading.weights.tolist()):
+        age = max(now_ms - int(world.popularity_time_ms[row]), 0)
+        age *= float(world.fading.generations_per_ms[window])
+        if age < len(weights) - 1:
+            step = int(age)
+            weight = weights[step] + (age - step) * (weights[step + 1] - weights[step])
+            total += float(world.window_shares[row, window]) * weight
+        if age == 0:
+            return 1.0
+    return total
+
+
 def neighbours(
     world: World, users: UserBatch, b: int, limits: RetrievalLimits, source: str
 ) -> Ranked:
@@ -54,7 +68,7 @@ def neighbours(
     backward = world.neighbour_cf if is_cf else world.neighbour_in
     firsts = world.interactions if is_cf else world.out_sums
     seconds = world.interactions if is_cf else world.in_sums
-    smoothing = 0.0 if is_cf else limits.cooccurrence_smoothing
+    smoothing = limits.item_cf_smoothing if is_cf else limits.cooccurrence_smoothing
     decay = limits.item_cf_decay if is_cf else limits.cooccurrence_decay
     most = limits.item_cf_history if is_cf else limits.cooccurrence_history
     voters = [
@@ -65,13 +79,16 @@ def neighbours(
     ][:most]
     sums: dict[int, float] = {}
     weight = 1.0
+    now_ms = int(users.now_ms[b])
     for voter in voters:
-        norm = max(float(firsts[voter]) + both * float(seconds[voter]) + smoothing, 1.0)
+        kept = faded(world, voter, now_ms)
+        norm = max(kept * (float(firsts[voter]) + both * float(seconds[voter])) + smoothing, 1.0)
         for slot, row in enumerate(world.neighbour_rows[voter].tolist()):
             if row < 0:
                 continue
-            count = float(forward[voter, slot]) + both * float(backward[voter, slot])
-            other = max(float(seconds[row]) + both * float(firsts[row]) + smoothing, 1.0)
+            count = kept * (float(forward[voter, slot]) + both * float(backward[voter, slot]))
+            other = float(seconds[row]) + both * float(firsts[row])
+            other = max(faded(world, row, now_ms) * other + smoothing, 1.0)
             if count > 0:
                 sums[row] = sums.get(row, 0.0) + weight * count / math.sqrt(norm * other)
         weight *= decay

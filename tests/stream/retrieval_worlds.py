@@ -12,6 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
+from state.fading import Fading
+from state.item_limits import CatalogueLimits
 from state.seen import SeenColumns, add_seen
 from stream.candidates import UserBatch
 
@@ -38,10 +40,12 @@ class World:
     interactions: NDArray[np.float32]
     out_sums: NDArray[np.float32]
     in_sums: NDArray[np.float32]
+    window_shares: NDArray[np.float32]
     neighbour_rows: NDArray[np.int32]
     neighbour_out: NDArray[np.float32]
     neighbour_in: NDArray[np.float32]
     neighbour_cf: NDArray[np.float32]
+    fading: Fading = Fading.of(CatalogueLimits(windows_ms=(DAY_MS, 3 * DAY_MS)))
     epoch: int = 0
     limits: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(half_lives_ms=HALF_LIVES_MS)
@@ -84,6 +88,7 @@ def make_world(
         interactions=random.integers(0, 30, num_items).astype(np.float32),
         out_sums=random.integers(0, 50, num_items).astype(np.float32),
         in_sums=random.integers(0, 50, num_items).astype(np.float32),
+        window_shares=random.dirichlet((1.0, 1.0), num_items).astype(np.float32),
         neighbour_rows=neighbour_rows,
         neighbour_out=counts(4),
         neighbour_in=counts(4),
