@@ -7,14 +7,13 @@ changes a bit. What leaves is a :class:`FoldResult` of rows to send on and copie
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from state.actions import NUM_ACTIONS
 from state.admission import (
     APPLIED,
     COUNTER_NAMES,
@@ -33,24 +32,16 @@ from state.admission import (
 from state.catalogue_rows import CatalogueRows, CatalogueView
 from state.deltas import DeltaRows
 from state.erased_users import ErasedUsers
-from state.id_index import MAX_ID_BYTES, IdIndex
+from state.event_columns import check_columns, event_columns, is_among
+from state.id_index import IdIndex
 from state.id_kernels import hash_id
-from state.table import Arrays, with_prefix, without_prefix, writable
+from state.table import Arrays, with_prefix, without_prefix
 from state.user_columns import UserColumns, read_user_columns
 from state.user_description import describe_user
 from state.user_digest import canonical_bytes
 from state.user_fold import DeltaColumns, FoldTables, fold, make_deltas
 from state.user_limits import UserLimits
 from state.user_tables import UserTables
-
-# Event times outside are a bug of the decoder: differences of two must fit int64.
-_MAX_TIME_MS = 1 << 60
-# Of the columns of EventColumns between the buffer and is_skipped: three spans in the middle.
-_COLUMN_TYPES: tuple[type[np.generic], ...] = (
-    *(np.int64, np.int64, np.uint8),
-    *(np.int64, np.int32) * 3,
-    *(np.int64, np.int64),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,12 +168,12 @@ class UserPartition:
         first = int(np.searchsorted(offsets, wanted))  # 1
         rejected = np.unique(rejected_offsets[rejected_offsets >= wanted])  # 2
         routed = np.setdiff1d(routed_offsets[routed_offsets >= wanted], rejected)
-        is_skipped = _is_among(offsets[first:], np.concatenate([rejected, routed]))
+        is_skipped = is_among(offsets[first:], np.concatenate([rejected, routed]))
         users, items = (user_starts, user_lengths), (item_starts, item_lengths)
         facts = (offsets, timestamps_ms, types, *users, *items, event_id_starts, event_id_lengths)
         columns = (column[first:] for column in (*facts, watch_ms, duration_ms))
-        events = _event_columns(buffer, columns, is_skipped)
-        _check(events)  # 3
+        events = event_columns(buffer, columns, is_skipped)
+        check_columns(events)  # 3
         self._tables.counters[REJECTED] += len(rejected)
         self._tables.counters[ROUTED] += len(routed)
         result = self._admit_and_fold(events, first)  # 4
@@ -349,41 +340,6 @@ class UserPartition:
         )
         fold(fold_tables, self._rules, events, admitted, begin, deltas)
         return end
-
-
-def _event_columns(
-    buffer: NDArray[np.uint8],
-    columns: Iterable[NDArray[Any]],
-    is_skipped: NDArray[np.bool_],
-) -> EventColumns:
-    """Return the events as kernels take them: ``columns`` in the order of EventColumns."""
-    fields = zip(columns, _COLUMN_TYPES, strict=True)
-    typed = (writable(column, dtype) for column, dtype in fields)
-    return EventColumns._make((writable(buffer, np.uint8), *typed, is_skipped))
-
-
-def _is_among(offsets: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Return which offsets are among the others: bool (E,)."""
-    if len(others) == 0:
-        return np.zeros(len(offsets), np.bool_)
-    return np.isin(offsets, others)
-
-
-def _check(events: EventColumns) -> None:
-    """Refuse what only a broken decoder gives: kernels trust their columns."""
-    if len(events.offsets) == 0:
-        return
-    for name, values, low, high in (
-        ("event times in ms", events.timestamps_ms, -_MAX_TIME_MS, _MAX_TIME_MS),
-        ("action codes", events.types, 0, NUM_ACTIONS - 1),
-        ("bytes of a user id", events.user_lengths, 0, MAX_ID_BYTES),
-        ("bytes of an item id", events.item_lengths, 0, MAX_ID_BYTES),
-        ("bytes of an event id", events.event_id_lengths, 0, MAX_ID_BYTES),
-    ):
-        least, most = int(values.min()), int(values.max())
-        if least < low or most > high:
-            msg = f"expected {name} of {low}..{high}, got {least}..{most}; reject them first"
-            raise ValueError(msg)
 
 
 def _delta_rows(columns: DeltaColumns) -> DeltaRows:
