@@ -22,7 +22,7 @@ What to look at first:
 
 - `headwater_freshness_seconds`: from an event's Kafka timestamp to a list that reflects it.
   Unanswered events are not in it yet: `headwater_oldest_unanswered_seconds` shows them.
-- `headwater_lag_records` grows: the worker is too slow, or stands still (then the watchdog ends it).
+- `headwater_lag_records` grows: the worker is too slow, or stuck (then the watchdog ends it).
 - `headwater_shed_users_total` grows: lists are made for the urgent only.
 - `headwater_dropped_total` grows: a table has reached its bound; compare `headwater_table_used`
   with `headwater_table_bound`, and see [configuration.md](configuration.md).
