@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 
 import typer
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
 
 from consumers import cli_data, cli_learn, cli_run
 from consumers.console import errors
@@ -45,6 +47,16 @@ def _root(
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for noisy in ("aiokafka", "faust", "mode", "kafka", "numba"):
         logging.getLogger(noisy).setLevel(max(level, logging.ERROR))
+    if level > logging.DEBUG:
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_without_trace)
+
+
+def _without_trace(record: logging.LogRecord) -> bool:
+    """Drop the trace of an error that explains itself; Faust logs one for whatever crashes."""
+    if record.exc_info and isinstance(record.exc_info[1], HeadwaterError):
+        record.exc_info = None
+    return True
 
 
 def main() -> None:
@@ -54,7 +66,7 @@ def main() -> None:
     except ConfigurationError as error:
         errors.print(f"headwater: {error}", markup=False)
         raise SystemExit(2) from None
-    except HeadwaterError as error:
+    except (HeadwaterError, KafkaError, RedisError, OSError) as error:
         errors.print(f"headwater: {error}", markup=False)
         raise SystemExit(1) from None
 

@@ -3,11 +3,8 @@
 Pinned: faust-streaming 0.15.3, aiokafka 0.14.0, mode-streaming 0.7.1. Each use has a test in
 ``tests/consumers/test_faust_private.py`` that fails when an upgrade changes what is relied on.
 
-All of it is mechanism. :func:`hand_out_slabs` makes one aiokafka consumer hand out slabs instead
-of records; :func:`known_partitions` asks for topics that are not assigned yet; :func:`leave_group`
-sends the LeaveGroup that aiokafka holds back for static members; :func:`stop_consumer` stops while
-the broker is away; :class:`SlabThread` and :class:`SlabConsumer` open the same doors in Faust's
-driver. What is decided behind the doors is in :mod:`consumers.transport`.
+All of it is mechanism: functions for an aiokafka consumer, :class:`SlabThread` and
+:class:`SlabConsumer` for Faust's driver. What is decided is in :mod:`consumers.transport`.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import FunctionType, MethodType
 from typing import Any
 
@@ -239,6 +237,10 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         """Hand out nothing more until the next seek, then do what Faust does."""
         self.source.sought({})
         await super().on_partitions_revoked(revoked)
+
+    def _stopped_set(self) -> None:
+        with suppress(RuntimeError):  # The thread may have ended, and closed its loop, by now.
+            super()._stopped_set()
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # aiokafka retries for as long as no coordinator answers: a stop would never end.

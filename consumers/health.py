@@ -12,6 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from consumers.metrics_registry import MetricsRegistry
+from stream.errors import ConfigurationError
 
 Reasons = Callable[[], Sequence[str]]
 
@@ -60,7 +61,7 @@ class HealthServer:
         """Listen.
 
         Raises:
-            OSError: The port is taken.
+            ConfigurationError: The port is taken, or may not be used.
         """
         app = web.Application()
         app.add_routes(
@@ -74,7 +75,15 @@ class HealthServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._asked_port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            message = (
+                f"expected to listen on {self._host}:{self._asked_port} for health and metrics, "
+                f"came {error.strerror or error}: set HEADWATER_WORKER__HEALTH_PORT to a free "
+                "port, or to 0"
+            )
+            raise ConfigurationError(message) from error
         self._port = int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:

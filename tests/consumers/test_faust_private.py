@@ -43,6 +43,17 @@ def test_versions_are_the_ones_that_were_read() -> None:
     assert version("mode-streaming") == "0.7.1"
 
 
+def test_a_thread_that_ended_first_is_no_error_at_a_stop() -> None:
+    assert "call_soon_threadsafe(self._stopped.set)" in source_of(
+        stock_driver.AIOKafkaConsumerThread._stopped_set
+    )
+    loop = asyncio.new_event_loop()
+    thread = faust_private.SlabThread.__new__(faust_private.SlabThread)
+    thread.thread_loop, thread._stopped = loop, asyncio.Event()
+    loop.close()
+    thread._stopped_set()
+
+
 def test_fetcher_names_the_two_classes_once_each() -> None:
     function = stock_fetcher.Fetcher._proc_fetch_request
     assert source_of(function).count("MemoryRecords(part_data[-1])") == 1

@@ -145,9 +145,10 @@ def test_a_worker_without_redis_or_with_a_taken_port_says_so(
 ) -> None:
     deployment = deploy()
     away = f"redis://u:s3cr3t@127.0.0.1:{free_port()}/0"
-    for settings in ({"REDIS": away}, {"WORKER__HEALTH_PORT": deployment.redis_url[17:-2]}):
+    taken = deployment.redis_url.removeprefix("redis://127.0.0.1:").removesuffix("/0")
+    for settings, code in (({"REDIS": away}, 1), ({"WORKER__HEALTH_PORT": taken}, 2)):
         worker = deployment.start(**settings)
-        assert worker.wait() == 1
+        assert worker.wait() == code
         assert worker.log.splitlines()[-1].startswith("headwater: expected"), worker.log
         assert "Traceback" not in worker.log and "s3cr3t" not in worker.log
         worker.log_path.unlink()

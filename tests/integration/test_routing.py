@@ -59,7 +59,7 @@ def produce_bad(deployment: Deployment) -> set[tuple[str, int, int]]:
             for value in BAD:
                 for partition in range(deployment.partitions):
                     sent = await producer.send_and_wait(
-                        deployment.interactions, value, partition=partition
+                        deployment.interactions, value, key=b"key", partition=partition
                     )
                     places.add((sent.topic, sent.partition, sent.offset))
         return places
