@@ -44,6 +44,8 @@ from consumers.stats import WorkerStats
 from consumers.topics import ensure_topics, topic_specs
 from consumers.warm_up import compile_kernels
 from consumers.watchdog import Watchdog
+from consumers.weights_watch import WeightsWatch
+from models.scorer import TorchScorer
 from stream.freshness import FreshnessLedger
 from stream.outcomes import Refresh
 from stream.refresh_queue import RefreshQueue
@@ -355,6 +357,10 @@ class Worker:
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
             asyncio.create_task(self._announce(on_ready), name="ready"),
         }
+        weights = self._settings.ranking.weights
+        if isinstance(self.ranker, TorchScorer) and weights is not None:
+            watch = WeightsWatch(weights, self.ranker)
+            tasks.add(asyncio.create_task(watch.run(), name="weights"))
         tasks |= {asyncio.create_task(reader.run_until_failure()) for reader in self.readers}
         stopping = asyncio.create_task(stop.wait(), name="stop")
         failure: BaseException | None = None

@@ -13,18 +13,15 @@ from stream.errors import ConfigurationError
 from stream.settings import Settings
 
 
-def _manifest(path: Path) -> Path:
-    """Return the manifest that a path names: itself, or the only one in a folder."""
+def newest_manifest(path: Path) -> Path:
+    """Return the manifest that a path names: itself, or the newest one in a folder."""
     if not path.is_dir():
         return path
-    found = sorted(path.glob("*.json"))
-    if len(found) != 1:
-        message = (
-            f"HEADWATER_RANKING__WEIGHTS: expected one manifest (.json) in {path}, found "
-            f"{len(found)}; name the manifest itself"
-        )
+    found = sorted(path.glob("*.json"), key=lambda each: (each.stat().st_mtime_ns, each.name))
+    if not found:
+        message = f"HEADWATER_RANKING__WEIGHTS: expected a manifest (.json) in {path}, found none"
         raise ConfigurationError(message)
-    return found[0]
+    return found[-1]
 
 
 def load_network(settings: Settings) -> TorchScorer:
@@ -41,7 +38,7 @@ def load_network(settings: Settings) -> TorchScorer:
         )
         raise ConfigurationError(message)
     try:
-        return TorchScorer(load_weights(_manifest(path)), device=settings.ranking.device)
+        return TorchScorer(load_weights(newest_manifest(path)), device=settings.ranking.device)
     except WeightsInvalid as error:
         message = f"HEADWATER_RANKING__WEIGHTS: {error}"
         raise ConfigurationError(message) from error
