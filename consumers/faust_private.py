@@ -198,8 +198,7 @@ async def stop_consumer(consumer: AIOKafkaConsumer, stop: Callable[[], Awaitable
     try:
         await stop()
     except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if (task := asyncio.current_task()) is not None and task.cancelling():
             raise
         await consumer._client.close()
 

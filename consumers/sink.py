@@ -134,6 +134,18 @@ class RedisSink:
             ]
         )
 
+    async def count_missing(self, user_ids: Sequence[bytes]) -> int | None:
+        """Count the users without a list; None where Redis does not answer."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                pipeline = self._client.pipeline(transaction=False)
+                for user_id in user_ids:
+                    pipeline.exists(list_keys(user_id)[0])
+                found = await pipeline.execute()
+        except _WORLD:
+            return None
+        return len(user_ids) - sum(found)
+
     async def _write(
         self, batch: RecommendationBatch, keys: Sequence[Command], generated_at_ms: int
     ) -> WriteReport:
