@@ -89,8 +89,10 @@ class CoOccurrence:
         """Fold a frame; see :func:`add_rows` for the rows, the keys and what is returned."""
         num_lost, num_old = add_rows(
             self.lines,
+            self.lines.reshape(-1),
             self.heads,
             self.headers,
+            np.zeros(len(self.newest), np.int64),
             self.newest,
             self.generation_ms,
             self._max_lines,

@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from state.item_limits import DAY_MS, HOUR_MS, MINUTE_MS, ItemLimits
+from state.kernels import kernel
 from state.large_arrays import large_zeros
 
 # Columns of an hour or day tile: WATCH, LIKE, COMMENT, SHARE, NOT_INTERESTED, strength.
@@ -29,7 +30,7 @@ _LIKE = 1
 _UNLIKE = 6
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _advance(
     tiles: NDArray[np.int32], row: int, newest: int, minute: int, sizes: NDArray[np.int64]
 ) -> None:
@@ -47,7 +48,7 @@ def _advance(
         tiles[row, at : at + NUM_COLUMNS] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_rows(
     tiles: NDArray[np.int32],
     newest_minutes: NDArray[np.int64],

@@ -22,6 +22,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from state.kernels import kernel
+
 # Entries per line, and where each of the four fields starts in a line.
 LANES = 4
 OUT = 4
@@ -51,19 +53,19 @@ WORDS = 8
 _MAX_COUNT = np.int64(0xFFFFFFFF)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def spread(key: int) -> np.uint64:
     """Hash a key (Knuth's multiplicative method); the low bits choose the home line."""
     return np.uint64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(36))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def saturated(count: np.uint32, weight: int) -> np.uint32:
     """Add a weight to a counter that stops at its largest value."""
     return np.uint32(min(np.int64(count) + weight, _MAX_COUNT))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _log2(num_lines: int) -> int:
     log2_lines = 0
     while (1 << log2_lines) < num_lines:
@@ -71,7 +73,7 @@ def _log2(num_lines: int) -> int:
     return log2_lines
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def take_block(lines: NDArray[np.uint32], heads: NDArray[np.int64], num_lines: int) -> int:
     """Hand out a zeroed block; return its first line, -1 when the arena's budget is spent."""
     size_class = FREE + _log2(num_lines)
@@ -87,7 +89,7 @@ def take_block(lines: NDArray[np.uint32], heads: NDArray[np.int64], num_lines: i
     return int(start)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def give_block(
     lines: NDArray[np.uint32], heads: NDArray[np.int64], start: int, num_lines: int
 ) -> None:
@@ -97,7 +99,7 @@ def give_block(
     heads[size_class] = start + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def reset(heads: NDArray[np.int64], slot: int, generation: int, begin: int) -> None:
     """Drop everything in the arena of one slot and let it serve another generation."""
     heads[slot, GENERATION] = generation
@@ -106,7 +108,7 @@ def reset(heads: NDArray[np.int64], slot: int, generation: int, begin: int) -> N
         heads[slot, size_class] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write(
     lines: NDArray[np.uint32], line: int, lane: int, key: int, out: int, into: int, cf: int
 ) -> None:
@@ -116,7 +118,7 @@ def _write(
     lines[line, CF + lane] = np.uint32(cf)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _place(
     lines: NDArray[np.uint32], start: int, num_lines: int, key: int, out: int, into: int, cf: int
 ) -> bool:
@@ -138,7 +140,7 @@ def _place(
     return False
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _give_way(
     lines: NDArray[np.uint32], start: int, num_lines: int, key: int, out: int, into: int, cf: int
 ) -> None:
@@ -168,7 +170,7 @@ def _give_way(
         left -= taken
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def copy_block(
     lines: NDArray[np.uint32], start: int, num_lines: int, to: int, to_lines: int
 ) -> int:
@@ -190,7 +192,7 @@ def copy_block(
     return num_lost
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_entry(
     lines: NDArray[np.uint32],
     heads: NDArray[np.int64],

@@ -2,16 +2,16 @@
 
 The one place where the item side spends its time: a row of ten pairs changes forty lines of
 memory in two windows. So the kernel asks for the headers and lines of the next rows before it
-needs them, and its functions are few and long: handing arrays to a function that is not inlined
-costs 50 ns of reference counting, more than adding a pair.
+needs them, and counts no references (``state.kernels``): a call with three arrays would cost
+50 ns, more than adding a pair.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from state.kernels import kernel
 from state.pair_arena import (
     CF,
     CF_SUM,
@@ -41,14 +41,14 @@ _ONE = np.uint64(1)
 _WIDTH = np.uint64(LINE_WORDS)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _renew(headers: NDArray[np.int64], row: int, slot: int, generation: int) -> None:
     headers[row, slot, GENERATION] = generation
     for word in range(1, WORDS):
         headers[row, slot, word] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add_at_home(
     words: NDArray[np.uint32],
     start: int,
@@ -96,7 +96,7 @@ def _add_at_home(
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _prefetch_headers(
     address: int,
     slots: NDArray[np.int64],
@@ -115,7 +115,7 @@ def _prefetch_headers(
                 prefetch(np.uint64(address) + header * _LINE_BYTES)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _prefetch_line(address: int, headers: NDArray[np.int64], row: int, slot: int, key: int) -> None:
     num_lines = headers[row, slot, NUM_LINES]
     if num_lines > 0:
@@ -123,7 +123,7 @@ def _prefetch_line(address: int, headers: NDArray[np.int64], row: int, slot: int
         prefetch(np.uint64(address) + line * _LINE_BYTES)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _prefetch_lines(
     address: int,
     headers: NDArray[np.int64],
@@ -147,11 +147,13 @@ def _prefetch_lines(
                 _prefetch_line(address, headers, previous, slots[window], key)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_rows(
     lines: NDArray[np.uint32],
+    words: NDArray[np.uint32],
     heads: NDArray[np.int64],
     headers: NDArray[np.int64],
+    slots: NDArray[np.int64],
     newest: NDArray[np.int64],
     generation_ms: NDArray[np.int64],
     max_lines: int,
@@ -171,8 +173,10 @@ def add_rows(
 
     Args:
         lines: uint32 (W * G * arena lines, LINE_WORDS), changed.
+        words: uint32, the same memory in one dimension.
         heads: int64 (W * G, HEADS), changed.
         headers: int64 (N, W * G, WORDS), changed.
+        slots: int64 (W,), scratch, zeros at first.
         newest: int64 (W,), newest generation per window, changed.
         generation_ms: int64 (W,).
         max_lines: Bound of an item's block.
@@ -195,10 +199,8 @@ def add_rows(
     num_windows = len(generation_ms)
     num_generations = len(heads) // num_windows
     arena_lines = len(lines) // len(heads)
-    words = lines.reshape(-1)
     lines_at = lines.ctypes.data
     headers_at = headers.ctypes.data
-    slots = np.zeros(num_windows, np.int64)
     num_lost = 0
     num_old = 0
     for index in range(num_rows):
@@ -235,7 +237,7 @@ def add_rows(
     return num_lost, num_old
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _add_row(
     lines: NDArray[np.uint32],
     words: NDArray[np.uint32],
