@@ -14,7 +14,7 @@ from consumers.configuration import load_settings, make_engine, make_pipeline
 from consumers.console import print_summary, progress_bar, say
 from consumers.kafka_replay import replay_topic
 from consumers.lists import read_list
-from consumers.logs import read_lines, read_records
+from consumers.logs import read_announcements, read_lines, read_records
 from consumers.produce import ProduceReport, produce_interactions
 from consumers.stopping import stop_on_signals
 from stream.digests import digests
@@ -32,6 +32,10 @@ SetOption = Annotated[
 ]
 LogArgument = Annotated[
     str, typer.Argument(help="Wire log (.gz, .zst), - for stdin, or a data set's folder.")
+]
+ItemsOption = Annotated[
+    str | None,
+    typer.Option(help="Items log: items as announced, as `simulate --items-out` writes it."),
 ]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, help="Take only the first lines (a data set's first rows).")
@@ -121,6 +125,7 @@ def replay(
         int | None, typer.Option(min=1, max=1024, help="Partitions; digests compare at equal N.")
     ] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers, for a topic.")] = None,
+    items: ItemsOption = None,
     limit: LimitOption = None,
     overrides: SetOption = None,
     as_json: JsonFlag = False,
@@ -133,7 +138,7 @@ def replay(
     started = time.monotonic()
     brokers = kafka or settings.kafka
     if log == "-" or Path(log).exists() or not brokers:
-        engine = _replay_file(settings, log, partitions, limit)
+        engine = _replay_file(settings, log, partitions, limit, items)
     else:
         engine = asyncio.run(replay_topic(settings, brokers, log))
     summary = replay_summary(engine)
@@ -141,10 +146,16 @@ def replay(
     print_summary(summary, as_json=as_json)
 
 
-def _replay_file(settings: Settings, log: str, partitions: int | None, limit: int | None) -> Engine:
+def _replay_file(
+    settings: Settings, log: str, partitions: int | None, limit: int | None, items: str | None
+) -> Engine:
     engine = make_engine(settings, partitions=partitions)
     interval_ms = round(settings.signals.interval_s * 1000)
-    driver = Replay(make_pipeline(settings, engine), signals_interval_ms=interval_ms)
+    driver = Replay(
+        make_pipeline(settings, engine),
+        signals_interval_ms=interval_ms,
+        announcements=read_announcements(items),
+    )
     done = 0
     with progress_bar("replaying") as bar:
         for lines in read_lines(log, limit=limit):

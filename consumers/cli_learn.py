@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
-from consumers.cli_data import JsonFlag, LimitOption, LogArgument, SetOption
+from consumers.cli_data import ItemsOption, JsonFlag, LimitOption, LogArgument, SetOption
 from consumers.configuration import (
     differing,
     load_settings,
@@ -18,7 +18,7 @@ from consumers.configuration import (
     make_pipeline,
 )
 from consumers.console import print_summary, progress_bar, say
-from consumers.logs import allows_repeats, read_lines
+from consumers.logs import allows_repeats, read_announcements, read_lines
 from consumers.rankers import load_network
 from evaluation.learning import train_on
 from evaluation.prequential import Outcome, Prequential, Protocol
@@ -35,6 +35,9 @@ from stream.settings import Settings
 from stream.slab import Slab
 
 RANKERS = ("fusion", "network")
+RepeatsOption = Annotated[
+    str | None, typer.Option(help="allow or exclude consumed items; a data set knows its own.")
+]
 
 
 def _read_events(log: str, limit: int | None) -> EventBatch:
@@ -60,11 +63,33 @@ def _network_config(settings: Settings) -> NetworkConfig:
     )
 
 
+def _sources(settings: Settings) -> tuple[str, ...]:
+    """Return the sources of a union; where repeats are excluded, recent has only such."""
+    if settings.ranking.repeats == "allow":
+        return SOURCES
+    return tuple(name for name in SOURCES if name != "recent")
+
+
+def _replay(
+    settings: Settings, sources: tuple[str, ...], interval_ms: int, items: str | None
+) -> Replay:
+    return Replay(
+        make_pipeline(settings, make_engine(settings, partitions=1), sources=sources),
+        signals_interval_ms=interval_ms,
+        announcements=read_announcements(items),
+    )
+
+
 def _run(
-    settings: Settings, events: EventBatch, protocol: Protocol, ranker: str, interval_ms: int
+    settings: Settings,
+    events: EventBatch,
+    protocol: Protocol,
+    ranker: str,
+    interval_ms: int,
+    items: str | None = None,
 ) -> Outcome:
-    sources = (protocol.source,) if protocol.source else SOURCES
-    pipeline = make_pipeline(settings, make_engine(settings, partitions=1), sources=sources)
+    sources = (protocol.source,) if protocol.source else _sources(settings)
+    replay = _replay(settings, sources, interval_ms, items)
     trainer = None
     chosen: Ranker = make_fusion(settings)
     if ranker == "network":
@@ -74,13 +99,20 @@ def _run(
             trainer = Trainer(_network_config(settings), seed=0)
             chosen = trainer.scorer()
     with progress_bar("evaluating", total=len(events)) as bar:
-        return Prequential(
-            Replay(pipeline, signals_interval_ms=interval_ms),
+        outcome = Prequential(
+            replay,
             ranker=chosen,
             protocol=protocol,
             trainer=trainer,
             on_progress=bar.update,
         ).run(events)
+    _say_rejected(replay)
+    return outcome
+
+
+def _say_rejected(replay: Replay) -> None:
+    if replay.num_rejected_items:
+        say(f"{replay.num_rejected_items} lines of the items log left out: not items")
 
 
 def evaluate(
@@ -98,12 +130,11 @@ def evaluate(
         float, typer.Option(min=0.0, help="Hours of event time that are only learned, beside.")
     ] = 0.0,
     every: Annotated[int, typer.Option(min=1, help="Test every K-th event.")] = 1,
-    repeats: Annotated[
-        str | None, typer.Option(help="allow or exclude consumed items; a data set knows its own.")
-    ] = None,
+    repeats: RepeatsOption = None,
     live: Annotated[
         bool, typer.Option(help="Also report with neighbours read without delay (S = 0).")
     ] = True,
+    items: ItemsOption = None,
     limit: LimitOption = None,
     overrides: SetOption = None,
     as_json: JsonFlag = False,
@@ -118,9 +149,7 @@ def evaluate(
         raise ConfigurationError(message)
     _one_of("--source", source, SOURCES)
     _one_of("--ranker", ranker, RANKERS)
-    _one_of("--repeats", repeats, ("allow", "exclude"))
-    policy = repeats or ("allow" if allows_repeats(log) else "exclude")
-    settings = load_settings([f"ranking.repeats={policy}", *(overrides or ())])
+    settings, policy = _settings(log, repeats, overrides)
     torch.set_num_threads(settings.ranking.torch_threads)
     events = _read_events(log, limit)
     protocol = Protocol(
@@ -133,12 +162,19 @@ def evaluate(
     ranker = ranker or "fusion"
     interval_ms = round(settings.signals.interval_s * 1000)
     summary: dict[str, Any] = {"log": log, "what": source or ranker, "events": len(events)}
-    summary |= _run(settings, events, protocol, ranker, interval_ms).summary()
+    summary |= _run(settings, events, protocol, ranker, interval_ms, items).summary()
     if live:
-        summary["live_neighbours"] = _run(settings, events, protocol, ranker, 0).summary()
+        summary["live_neighbours"] = _run(settings, events, protocol, ranker, 0, items).summary()
     summary["settings"] = differing(settings)
     summary["seconds"] = round(time.monotonic() - started, 1)
     print_summary(summary, as_json=as_json)
+
+
+def _settings(log: str, repeats: str | None, overrides: list[str] | None) -> tuple[Settings, str]:
+    """Return the settings and whether consumed items are allowed or excluded."""
+    _one_of("--repeats", repeats, ("allow", "exclude"))
+    policy = repeats or ("allow" if allows_repeats(log) else "exclude")
+    return load_settings([f"ranking.repeats={policy}", *(overrides or ())]), policy
 
 
 def _one_of(option: str, value: str | None, choices: tuple[str, ...]) -> None:
@@ -151,7 +187,9 @@ def train(
     log: LogArgument,
     out: Annotated[Path, typer.Option(help="Folder for the weights and their manifest.")],
     seed: Annotated[int, typer.Option(help="Seed of parameters.")] = 0,
-    learning_rate: Annotated[float, typer.Option(min=1e-6, max=10.0)] = 0.02,
+    learning_rate: Annotated[float, typer.Option(min=1e-6, max=10.0, help="Adagrad's.")] = 0.1,
+    repeats: RepeatsOption = None,
+    items: ItemsOption = None,
     limit: LimitOption = None,
     overrides: SetOption = None,
     as_json: JsonFlag = False,
@@ -162,19 +200,14 @@ def train(
     headwater worker`
     """
     started = time.monotonic()
-    settings = load_settings(overrides or ())
+    settings, _ = _settings(log, repeats, overrides)
     torch.set_num_threads(settings.ranking.torch_threads)
     events = _read_events(log, limit)
-    pipeline = make_pipeline(settings, make_engine(settings, partitions=1))
+    replay = _replay(settings, _sources(settings), round(settings.signals.interval_s * 1000), items)
     trainer = Trainer(_network_config(settings), seed=seed, learning_rate=learning_rate)
-    interval_ms = round(settings.signals.interval_s * 1000)
     with progress_bar("training", total=len(events)) as bar:
-        train_on(
-            events,
-            Replay(pipeline, signals_interval_ms=interval_ms),
-            trainer,
-            on_progress=bar.update,
-        )
+        train_on(events, replay, trainer, on_progress=bar.update)
+    _say_rejected(replay)
     manifest = save_weights(trainer.to_weights(Path(log).name), out)
     summary = {
         "events": len(events),

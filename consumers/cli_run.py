@@ -17,9 +17,11 @@ from consumers.configuration import load_settings
 from consumers.console import print_summary, progress_bar, say
 from consumers.demo import DemoOptions, run_demo
 from consumers.produce import produce_interactions
+from consumers.simulated_logs import write_logs
 from consumers.stack import Stack
 from consumers.stopping import stop_on_signals
 from local.simulator import Simulator
+from stream.errors import ConfigurationError
 from stream.settings import Settings
 
 UsersOption = Annotated[int, typer.Option(min=10, help="Simulated users.")]
@@ -142,17 +144,23 @@ def simulate(
     out: Annotated[
         Path | None, typer.Option(help="Write a wire log here instead of producing to Kafka.")
     ] = None,
+    items_out: Annotated[
+        Path | None, typer.Option(help="Beside --out: write the items log here.")
+    ] = None,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Produce a simulated world's events to Kafka, or write them to a wire log.
 
-    Example: `headwater simulate --seconds 600 --out log.jsonl`
+    Example: `headwater simulate --seconds 600 --out log.jsonl --items-out items.jsonl`
     """
     settings = load_settings()
     simulator = Simulator(seed=seed, num_users=users, num_items=items, events_per_s=events)
+    if items_out is not None and out is None:
+        message = "--items-out: expected --out too, got none; to Kafka the items go to their topic"
+        raise ConfigurationError(message)
     if out is not None:
-        print_summary(_write_log(simulator, out, seconds), as_json=as_json)
+        print_summary(write_logs(simulator, out, items_out, seconds), as_json=as_json)
         return
     brokers = kafka_of(settings, kafka)
 
@@ -181,19 +189,3 @@ def simulate(
     print_summary(summary, as_json=as_json)
     if summary["failed"] or summary["error"]:
         raise typer.Exit(1)
-
-
-def _write_log(simulator: Simulator, out: Path, seconds: float) -> dict[str, object]:
-    count = 0
-    start_ms = end_ms = -1
-    with out.open("wb") as file:
-        for block in simulator.blocks():
-            for time_ms, topic, _, value, _ in block:
-                start_ms = time_ms if start_ms < 0 else start_ms
-                end_ms = time_ms
-                if end_ms - start_ms > seconds * 1000:
-                    return {"events": count, "log": str(out)}
-                if topic == "interactions" and value is not None:
-                    file.write(value + b"\n")
-                    count += 1
-    return {"events": count, "log": str(out)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from consumers.produce import Record
 from consumers.wire_log_files import read_chunks, records_of, split_lines
 from evaluation.adapters import AdapterError, recognise, wire_lines
+from stream.announcements import Announcements
 from stream.errors import ConfigurationError
 
 _BLOCK_LINES = 4096
@@ -44,6 +45,17 @@ def read_lines(name: str, *, limit: int | None = None) -> Iterator[list[bytes]]:
             left -= len(taken)
             if left <= 0:
                 return
+
+
+def read_announcements(name: str | None) -> Announcements | None:
+    """Read an items log (see ``stream.announcements``); None without a name.
+
+    Raises:
+        ConfigurationError: There is nothing readable there.
+    """
+    if name is None:
+        return None
+    return Announcements(line for block in split_lines(read_chunks(name)) for line in block)
 
 
 def read_records(

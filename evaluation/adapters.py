@@ -31,6 +31,7 @@ class AdapterError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Row:
+    number: int  # Place in the file, from 0.
     ts: int
     type: str
     user_id: str
@@ -39,14 +40,12 @@ class _Row:
     duration_ms: int = -1
 
 
-def _lines(rows: Sequence[_Row]) -> list[bytes]:
-    """Encode rows ordered by time, stable; event_id is the row's place in the file."""
-    order = sorted(range(len(rows)), key=lambda index: rows[index].ts)
+def _lines(rows: list[_Row], limit: int | None) -> list[bytes]:
+    """Encode rows ordered by time, stable, the first ``limit`` of them."""
     lines = []
-    for index in order:
-        row = rows[index]
+    for row in sorted(rows, key=lambda row: (row.ts, row.number))[:limit]:
         event: dict[str, object] = {
-            "event_id": str(index),
+            "event_id": str(row.number),
             "type": row.type,
             "user_id": row.user_id,
             "item_id": row.item_id,
@@ -65,7 +64,7 @@ def _open_text(path: Path) -> io.TextIOBase:
     return path.open(encoding="utf-8", newline="")
 
 
-def _records(path: Path, columns: Sequence[str], limit: int | None) -> Iterator[tuple[str, ...]]:
+def _records(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Yield the named columns of each data line; a wrong header or short line is an error."""
     with _open_text(path) as stream:
         reader = csv.reader(stream)
@@ -79,8 +78,6 @@ def _records(path: Path, columns: Sequence[str], limit: int | None) -> Iterator[
             raise AdapterError(message)
         places = [header.index(column) for column in columns]
         for number, record in enumerate(reader, start=2):
-            if limit is not None and number - 2 >= limit:
-                return
             if len(record) != len(header):
                 message = (
                     f"{path}, line {number}: expected {len(header)} columns, got {len(record)}"
@@ -108,13 +105,14 @@ def _number(path: Path, line: int, column: str, text: str, largest: float) -> fl
 _LAST_SECOND = 4_102_444_800.0
 
 
-def _ratings(path: Path, item_column: str, limit: int | None, best: float) -> list[_Row]:
-    rows = []
+def _ratings(path: Path, item_column: str, best: float) -> list[_Row]:
+    rows: list[_Row] = []
     columns = ("user_id", item_column, "rating", "timestamp")
-    for line, (user, item, rating, time) in enumerate(_records(path, columns, limit), start=2):
+    for line, (user, item, rating, time) in enumerate(_records(path, columns), start=2):
         share = _number(path, line, "rating", rating, best) / best
         rows.append(
             _Row(
+                number=len(rows),
                 ts=int(_number(path, line, "timestamp", time, _LAST_SECOND)) * 1000,
                 type="watch",
                 user_id=user,
@@ -126,12 +124,12 @@ def _ratings(path: Path, item_column: str, limit: int | None, best: float) -> li
     return rows
 
 
-def _ml_100k(folder: Path, limit: int | None) -> list[_Row]:
-    return _ratings(folder / "ratings.csv.gz", "item_id", limit, 5.0)
+def _ml_100k(folder: Path) -> list[_Row]:
+    return _ratings(folder / "ratings.csv.gz", "item_id", 5.0)
 
 
-def _movietweetings(folder: Path, limit: int | None) -> list[_Row]:
-    return _ratings(folder / "ratings.csv.gz", "movie_id", limit, 10.0)
+def _movietweetings(folder: Path) -> list[_Row]:
+    return _ratings(folder / "ratings.csv.gz", "movie_id", 10.0)
 
 
 _ARTICLE_TYPES = {
@@ -143,11 +141,11 @@ _ARTICLE_TYPES = {
 }
 
 
-def _article_actions(folder: Path, limit: int | None) -> list[_Row]:
+def _article_actions(folder: Path) -> list[_Row]:
     path = folder / "events.csv.gz"
     columns = ("timestamp", "eventType", "contentId", "personId")
-    rows = []
-    for line, (time, kind, item, user) in enumerate(_records(path, columns, limit), start=2):
+    rows: list[_Row] = []
+    for line, (time, kind, item, user) in enumerate(_records(path, columns), start=2):
         if kind not in _ARTICLE_TYPES:
             message = (
                 f"{path}, line {line}, column eventType: expected one of "
@@ -157,6 +155,7 @@ def _article_actions(folder: Path, limit: int | None) -> list[_Row]:
         viewed = kind == "VIEW"
         rows.append(
             _Row(
+                number=len(rows),
                 ts=int(_number(path, line, "timestamp", time, _LAST_SECOND)) * 1000,
                 type=_ARTICLE_TYPES[kind],
                 user_id=user,
@@ -168,8 +167,9 @@ def _article_actions(folder: Path, limit: int | None) -> list[_Row]:
     return rows
 
 
-def _click(ts: int, user: str, item: str) -> _Row:
+def _click(number: int, ts: int, user: str, item: str) -> _Row:
     return _Row(
+        number=number,
         ts=ts,
         type="watch",
         user_id=user,
@@ -179,34 +179,38 @@ def _click(ts: int, user: str, item: str) -> _Row:
     )
 
 
-def _yoochoose(folder: Path, limit: int | None) -> list[_Row]:
+def _yoochoose(folder: Path) -> list[_Row]:
     rows: list[_Row] = []
     for name in ("train_full.csv.gz", "test.csv.gz"):
-        left = None if limit is None else limit - len(rows)
         path = folder / name
-        records = _records(path, ("SessionId", "ItemId", "Time"), left)
+        records = _records(path, ("SessionId", "ItemId", "Time"))
         for line, (session, item, time) in enumerate(records, start=2):
             ts = round(_number(path, line, "Time", time, _LAST_SECOND) * 1000)
             # Sessions of the two files are numbered apart: one user per file and session.
-            rows.append(_click(ts, f"{name[:5]}-{session}", item))
+            rows.append(_click(len(rows), ts, f"{name[:5]}-{session}", item))
     return rows
 
 
-def _news_clicks(folder: Path, limit: int | None) -> list[_Row]:
+def _news_clicks(folder: Path) -> list[_Row]:
     try:
+        import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
         message = "reading clicks.parquet needs pyarrow: pip install 'headwater[evaluation]'"
         raise AdapterError(message) from error
     path = folder / "clicks.parquet"
-    rows: list[_Row] = []
     columns = ["user_id", "item_id", "ts"]
-    for batch in parquet.ParquetFile(path).iter_batches(columns=columns, batch_size=65_536):
-        users, items, times = (batch.column(index).to_pylist() for index in range(3))
-        for user, item, ts in zip(users, items, times, strict=True):
-            if limit is not None and len(rows) >= limit:
-                return rows
-            rows.append(_click(int(ts), str(user), str(item)))
+    try:
+        batches = parquet.ParquetFile(path).iter_batches(columns=columns, batch_size=65_536)
+        tables = [[batch.column(name).to_pylist() for name in columns] for batch in batches]
+    except (pyarrow.ArrowInvalid, KeyError) as error:
+        message = f"{path}: expected a parquet file with columns {', '.join(columns)}; {error}"
+        raise AdapterError(message) from error
+    rows: list[_Row] = []
+    for table in tables:
+        for user, item, time in zip(*table, strict=True):
+            ts = _number(path, len(rows) + 1, "ts", str(time), _LAST_SECOND * 1000)
+            rows.append(_click(len(rows), int(ts), str(user), str(item)))
     return rows
 
 
@@ -218,13 +222,13 @@ class DataSet:
         name: Name of the layout, used in summaries.
         files: File names whose presence in a folder identifies the layout.
         repeats: Whether users consume an item again (the default of ``--repeats``).
-        read: From folder and row limit to rows.
+        read: From folder to rows in the order of the file.
     """
 
     name: str
     files: tuple[str, ...]
     repeats: bool
-    read: Callable[[Path, int | None], list[_Row]]
+    read: Callable[[Path], list[_Row]]
 
 
 DATA_SETS = (
@@ -265,6 +269,9 @@ def wire_lines(folder: Path, *, limit: int | None = None) -> list[bytes]:
 
     Args:
         folder: The data set's folder, with its files named as published.
-        limit: Take only the file's first rows.
+        limit: Take only the first rows by time.
+
+    Raises:
+        AdapterError: The folder or a row does not fit; names file, line and column.
     """
-    return _lines(recognise(folder).read(folder, limit))
+    return _lines(recognise(folder).read(folder), limit)

@@ -73,6 +73,7 @@ def train_on(
                 first.setdefault(events.user_id(index).encode(), index)
         if first:
             now_ms = int(events.timestamps_ms[begin])
+            replay.advance(now_ms)
             users = replay.pipeline.read_users(0, list(first), now_ms=now_ms)
             refresh = replay.pipeline.retrieve(users)
             if len(refresh.candidates):

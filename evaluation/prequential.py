@@ -29,6 +29,8 @@ from stream.replay import Replay
 
 # Actions that are a target: a wish for the item. The rest is only learned.
 _TARGETS = (Action.WATCH, Action.LIKE, Action.COMMENT, Action.SHARE)
+# Actions that name an item without touching it.
+_NO_TOUCH = (Action.UNLIKE, Action.ERASE)
 # Events folded at once where nothing between them is tested.
 _MAX_CUT = 8192
 
@@ -87,15 +89,16 @@ class Outcome:
 def group_order(events: EventBatch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the protocol's order and each ordered event's group number, int64 (E,) both.
 
-    Groups are numbered in stream order; the events must already be sorted by time.
+    Sorted by time, stable; then the events of one user and time follow the first of them.
     """
+    by_time = np.argsort(events.timestamps_ms, kind="stable")
     groups: dict[tuple[str, int], int] = {}
     group_of = np.empty(len(events), np.int64)
-    for index in range(len(events)):  # Python: once per event of an offline evaluation.
+    for place, index in enumerate(by_time.tolist()):  # Once per event of an offline evaluation.
         key = (events.user_id(index), int(events.timestamps_ms[index]))
-        group_of[index] = groups.setdefault(key, len(groups))
+        group_of[place] = groups.setdefault(key, len(groups))
     order = np.argsort(group_of, kind="stable")
-    return order, group_of[order]
+    return by_time[order], group_of[order]
 
 
 class Prequential:
@@ -128,7 +131,7 @@ class Prequential:
         self._consumed: dict[str, set[str]] = {}
 
     def run(self, events: EventBatch) -> Outcome:
-        """Test and learn every event; events sorted by ``ts``, stable, as a wire log has them."""
+        """Test and learn every event of a log, whatever order it arrived in."""
         order, groups = group_order(events)
         events = events.select(order)
         outcome = Outcome()
@@ -164,7 +167,10 @@ class Prequential:
             stop = min(cut + _MAX_CUT, end)
             self.replay.fold(events.select(np.arange(cut, stop)))
         for index in range(begin, end):
-            if int(events.types[index]) != Action.ERASE:
+            action = int(events.types[index])
+            if action == Action.ERASE:  # The user starts anew.
+                self._consumed.pop(events.user_id(index), None)
+            elif action not in _NO_TOUCH:
                 item = events.item_id(index)
                 self._known.add(item)
                 self._consumed.setdefault(events.user_id(index), set()).add(item)
@@ -173,6 +179,7 @@ class Prequential:
     def _test(self, events: EventBatch, tested: list[int], outcome: Outcome) -> None:
         user = events.user_id(tested[0])
         now_ms = int(events.timestamps_ms[tested[0]])
+        self.replay.advance(now_ms)
         users = self.replay.pipeline.read_users(0, [user.encode()], now_ms=now_ms)
         refresh = self.replay.pipeline.retrieve(users)
         rows, scores = self._scores(refresh)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from state.hashing import partitions_of
+from stream.announcements import Announcements
 from stream.decode import decode_events
 from stream.engine import Engine
 from stream.events import EventBatch
@@ -31,13 +32,27 @@ class Replay:
         pipeline: Steps over an engine that no one else feeds.
         signals_interval_ms: Event time between two publications of signals; 0 publishes after
             every fold.
+        announcements: Items, each taken when event time reaches it; None knows items from
+            interactions alone.
+
+    Attributes:
+        stream_time_ms: Largest event time folded; -1 before the first.
+        num_rejected_items: Lines of the items log that could not be used.
     """
 
-    def __init__(self, pipeline: Pipeline, *, signals_interval_ms: int) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        signals_interval_ms: int,
+        announcements: Announcements | None = None,
+    ) -> None:
         self.pipeline = pipeline
         self.engine: Engine = pipeline.engine
         self.signals_interval_ms = signals_interval_ms
         self.stream_time_ms = -1
+        self.num_rejected_items = 0
+        self._announcements = announcements
         self._next_signals_ms = -1
         self._misrouted: list[list[tuple[int, int, bytes]]] = [
             [] for _ in range(self.engine.num_partitions)
@@ -57,8 +72,18 @@ class Replay:
 
         Offsets inside ``events`` are ignored: each partition counts its own.
         """
+        if len(events):
+            self.advance(int(events.timestamps_ms.max()))
         for part in self.split(events):
             self._fold(part, None)
+
+    def advance(self, now_ms: int) -> None:
+        """Take the items that are announced by this moment of event time."""
+        if self._announcements is None:
+            return
+        slab = self._announcements.take(now_ms)
+        if slab is not None:
+            self.num_rejected_items += len(self.pipeline.read_items(slab))
 
     def split(self, events: EventBatch) -> list[EventBatch]:
         """Return one batch per partition that has events, with that partition's own offsets."""

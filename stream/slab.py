@@ -93,19 +93,27 @@ class Slab:
 
     @classmethod
     def from_records(
-        cls, records: Sequence[tuple[bytes, bytes]], *, topic: str = "", partition: int = 0
+        cls,
+        records: Sequence[tuple[bytes | None, bytes | None]],
+        *,
+        topic: str = "",
+        partition: int = 0,
     ) -> Slab:
         """Make a slab of (key, value) records; offsets count up from 0, no timestamps."""
-        lengths = np.array([(len(key), len(value)) for key, value in records], np.int32)
-        lengths = lengths.reshape(len(records), 2)
-        ends = np.cumsum(lengths.ravel(), dtype=np.int64).reshape(len(records), 2)
-        starts = ends - lengths
+        lengths = np.array(
+            [[-1 if part is None else len(part) for part in record] for record in records], np.int32
+        ).reshape(len(records), 2)
+        sizes = np.maximum(lengths, 0)
+        ends = np.cumsum(sizes.ravel(), dtype=np.int64).reshape(len(records), 2)
+        starts = np.where(lengths < 0, -1, ends - sizes)
         return cls(
             topic=topic,
             partition=partition,
             begin=0,
             end=len(records),
-            buffer=np.frombuffer(b"".join(part for pair in records for part in pair), np.uint8),
+            buffer=np.frombuffer(
+                b"".join(part or b"" for pair in records for part in pair), np.uint8
+            ),
             offsets=np.arange(len(records), dtype=np.int64),
             timestamps_ms=np.full(len(records), -1, np.int64),
             key_starts=starts[:, 0].copy(),
