@@ -110,9 +110,10 @@ def test_make_targets_and_modules_in_examples_exist(page: Path) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for block in [*blocks(text), *re.findall(r"`([^`\n]*)`", text)]:
         assert set(re.findall(r"^make ([a-z-]+)", block, re.MULTILINE)) <= targets, block
-        for module in re.findall(r"python -m ((?:consumers|benchmarks)\.\w+)", block):
-            path = ROOT / (module.replace(".", "/") + ".py")
-            assert path.is_file(), f"{module} does not exist"
+        modules = re.findall(r"python -m ((?:consumers|benchmarks)\.\w+)", block)
+        scripts = re.findall(r"python (\w\S+\.py)\b", block)
+        for path in [*(module.replace(".", "/") + ".py" for module in modules), *scripts]:
+            assert (ROOT / path).is_file(), f"{path} does not exist"
 
 
 def test_configuration_is_what_the_settings_say() -> None:
@@ -177,4 +178,4 @@ def test_the_index_names_every_decision() -> None:
 def test_every_benchmark_is_explained() -> None:
     text = (ROOT / "benchmarks" / "README.md").read_text()
     for path in (ROOT / "benchmarks").glob("bench_*.py"):
-        assert f"benchmarks.{path.stem}" in text, f"{path.name}: no command in its README"
+        assert f"python benchmarks/{path.name}" in text, f"{path.name}: no command in its README"
