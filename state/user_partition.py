@@ -102,6 +102,11 @@ class UserPartition:
         self._erased = ErasedUsers(max_erased=limits.max_erased)
 
     @property
+    def dim(self) -> int:
+        """D, length of the vectors; 0 without a catalogue."""
+        return self._catalogue_rows.dim
+
+    @property
     def users(self) -> IdIndex:
         """Ids and rows of the partition's users."""
         return self._tables.users

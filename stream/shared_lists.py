@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from state.catalogue import Catalogue
 from stream.candidates import SOURCES, RecommendationBatch
 from stream.sources import RetrievalLimits, retrieve
-from stream.user_batches import cold_user
+from stream.user_batches import cold_users
 
 _TWO_WAY = SOURCES.index("cooccurrence-two-way")
 _TRENDING = SOURCES.index("trending")
@@ -95,7 +95,8 @@ def trending_list(
         size: Most items.
     """
     limits = RetrievalLimits(sources=("trending",), max_per_source=size, max_candidates=size)
-    users = cold_user(dim=catalogue.embeddings.shape[1], now_ms=now_ms)
+    times = np.full(1, now_ms, np.int64)
+    users = cold_users([b""], now_ms=times, dim=catalogue.embeddings.shape[1])
     found = retrieve(users, catalogue, limits=limits)
     scores = found.scores[:, _TRENDING]
     order = np.argsort(-scores, kind="stable")
@@ -105,8 +106,8 @@ def trending_list(
         next_offset=next_offset,
         user_ids=(b"",),
         user_rows=users.user_rows,
-        events_to_ms=users.events_to_ms,
-        now_ms=users.now_ms,
+        events_to_ms=times,
+        now_ms=times,
         splits=np.array([0, len(rows)], np.int64),
         item_ids=tuple(catalogue.items.ids(rows)),
         item_rows=rows,

@@ -31,7 +31,17 @@ def read_user_batch(
         now_ms: int64 (B,), event time at which the lists are made.
     """
     known = user_rows >= 0
-    columns = tables.read_users(np.where(known, user_rows, 0).astype(np.int32), now_ms=now_ms)
+    if not known.any():
+        return cold_users(
+            user_ids,
+            now_ms=now_ms,
+            dim=tables.dim,
+            partition=tables.partition,
+            next_offset=tables.next_offset,
+        )
+    # A cold user borrows a row that is there, to be emptied below.
+    filled = np.where(known, user_rows, user_rows[known][0]).astype(np.int32)
+    columns = tables.read_users(filled, now_ms=now_ms)
     arrays = {
         each.name: getattr(columns, each.name)
         for each in fields(UserBatch)
@@ -49,34 +59,45 @@ def read_user_batch(
     )
 
 
-def cold_user(*, dim: int, now_ms: int) -> UserBatch:
-    """Return one user without any event: what the trending list is made for.
+def cold_users(
+    user_ids: Sequence[bytes],
+    *,
+    now_ms: NDArray[np.int64],
+    dim: int,
+    partition: int = 0,
+    next_offset: int = 0,
+) -> UserBatch:
+    """Return users without any event: what new ones get, and what trending is made for.
 
     Args:
+        user_ids: B ids.
+        now_ms: int64 (B,), event time of the lists.
         dim: D, length of the catalogue's embeddings.
-        now_ms: Event time of the list.
+        partition: Partition that would own them.
+        next_offset: Its next offset.
     """
+    count = len(user_ids)
 
     def none(width: int, dtype: type) -> NDArray[Any]:
-        return np.zeros((1, width), dtype)
+        return np.zeros((count, width), dtype)
 
     return UserBatch(
-        partition=0,
-        next_offset=0,
-        user_ids=(b"",),
-        user_rows=np.full(1, -1, np.int32),
-        now_ms=np.full(1, now_ms, np.int64),
-        events_to_ms=np.full(1, now_ms, np.int64),
-        history_rows=np.full((1, 1), -1, np.int32),
+        partition=partition,
+        next_offset=next_offset,
+        user_ids=tuple(user_ids),
+        user_rows=np.full(count, -1, np.int32),
+        now_ms=np.array(now_ms, np.int64),
+        events_to_ms=np.zeros(count, np.int64),
+        history_rows=np.full((count, 1), -1, np.int32),
         history_times_ms=none(1, np.int64),
         history_strengths=none(1, np.uint8),
         history_actions=none(1, np.uint16),
         history_completions=none(1, np.uint8),
-        history_lengths=np.zeros(1, np.int32),
+        history_lengths=np.zeros(count, np.int32),
         session_vectors=none(dim, np.float32),
         long_vectors=none(dim, np.float32),
         affinity_keys=none(1, np.uint64),
         affinity_weights=none(1, np.float32),
         seen_words=none(1, np.uint64),
-        num_events=np.zeros(1, np.int64),
+        num_events=np.zeros(count, np.int64),
     )
