@@ -72,8 +72,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): on Linux about 3 GB of packages are downloaded once (PyTorch" \
 	  "and its CUDA libraries are nearly all of it)" >&2
-	@echo "and take 5.5 GB unpacked: about four minutes on a fast line, ten at 50 Mbit/s. The first" \
-	  "start of Kafka fetches 45 MB of jars." >&2
+	@echo "and take 5.5 GB unpacked: about four minutes on a fast line, ten at 50 Mbit/s." >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[dev]'
+	@echo "Fetching Apache Kafka's jars (45 MB), once" >&2
+	@$(BIN)/python -c 'from local.kafka_jars import kafka_jars; kafka_jars()'
+	@echo "Compiling kernels for this processor, once: one to two minutes" >&2
+	$(BIN)/python -m consumers.warm_up
 	@touch $@

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,8 @@ from stream.settings import Settings
 UsersOption = Annotated[int, typer.Option(min=10, help="Simulated users.")]
 ItemsOption = Annotated[int, typer.Option(min=50, help="Simulated items alive at a time.")]
 RateOption = Annotated[float, typer.Option(min=0.1, help="Events per second.")]
+# 15 June 2025: where a simulated wire log begins.
+LOG_START_MS = 1_750_000_000_000
 SeedOption = Annotated[int, typer.Option(help="Seed of the simulated world; logged.")]
 
 
@@ -155,7 +158,14 @@ def simulate(
     Example: `headwater simulate --seconds 600 --out log.jsonl --items-out items.jsonl`
     """
     settings = load_settings()
-    simulator = Simulator(seed=seed, num_users=users, num_items=items, events_per_s=events)
+    simulator = Simulator(
+        seed=seed,
+        num_users=users,
+        num_items=items,
+        events_per_s=events,
+        # Kafka gets events of now, beside other producers'; a file has the same ones each time.
+        start_ms=round(time.time() * 1000) if out is None else LOG_START_MS,
+    )
     if items_out is not None and out is None:
         message = "--items-out: expected --out too, got none; to Kafka the items go to their topic"
         raise ConfigurationError(message)

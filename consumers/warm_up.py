@@ -34,3 +34,8 @@ def compile_kernels() -> None:
     ):
         module.compile_kernels()
     logger.info("kernels compiled in %.1f s", time.monotonic() - started)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    compile_kernels()
