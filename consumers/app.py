@@ -25,11 +25,11 @@ from consumers.faust_app import App, create_app, run_app
 from consumers.frame_producer import FrameProducer
 from consumers.handlers import SlabHandlers
 from consumers.health import HealthServer
-from consumers.loops import WorkerLoops
+from consumers.loops import make_loops
 from consumers.metering import MeteredFreshness, Metering
 from consumers.metrics_registry import MetricsRegistry
 from consumers.ownership import USERS, Ownership
-from consumers.probes import WorkerProbes, end_process, first_failure
+from consumers.probes import WorkerProbes, end_process
 from consumers.producer import ReliableProducer
 from consumers.rankers import choose_ranker
 from consumers.reader import BroadcastReader
@@ -41,6 +41,7 @@ from consumers.sink import RedisSink
 from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
 from consumers.stats import WorkerStats
+from consumers.supervision import StopBound, finish_or_stop, first_end
 from consumers.topics import ensure_topics, topic_specs
 from consumers.warm_up import compile_kernels
 from consumers.watchdog import Watchdog
@@ -91,8 +92,8 @@ async def run_worker(
     async with AsyncExitStack() as closing:
         worker = Worker(settings, brokers=brokers, redis_url=redis_url)
         closing.push_async_callback(worker.close)
-        await worker.start()
-        await worker.run(stop, on_ready)
+        if await finish_or_stop(worker.start(), stop):
+            await worker.run(stop, on_ready)
 
 
 class Worker:
@@ -124,7 +125,8 @@ class Worker:
         self.erasures = Erasures(self.sink, epoch=settings.epoch)
         self.registry = MetricsRegistry()
         self.metering = Metering(self.registry, topic=topics.interactions)
-        self.lags: dict[tuple[str, int], int] = {}
+        self.stop_bound = StopBound(settings.worker.stop_timeout_s)
+        self.ends: dict[tuple[str, int], int] = {}
         self.ranker = choose_ranker(settings)
         self.ownership = self._make_ownership()
         self.refresh, self.stats = self._make_refresh()
@@ -203,6 +205,7 @@ class Worker:
             num_fallbacks=lambda: self.metering.num_fallbacks,
             ownership=self.ownership,
             frames=self.frames,
+            lag=lambda: sum(self.lags().values()),
         )
         refresher = Refresher(
             pipeline=self.pipeline,
@@ -316,29 +319,9 @@ class Worker:
             await reader.catch_up()
         logger.info("catalogue caught up, %d items", len(self.engine.catalogue.items))
 
-    def _loops(self) -> WorkerLoops:
-        settings = self._settings
-        return WorkerLoops(
-            pipeline=self.pipeline,
-            state=self.state,
-            ownership=self.ownership,
-            publisher=self.publisher,
-            sink=self.sink,
-            ends=self.offsets.ends,
-            on_lag=self._on_lag,
-            wall_ms=wall_ms,
-            monotonic_ms=monotonic_ms,
-            item_deltas=settings.topics.item_deltas,
-            snapshot_interval_s=settings.worker.snapshot_interval_s,
-            signals_interval_s=settings.signals.interval_s,
-            signals_per_s=settings.signals.rows_per_s,
-            trending_interval_s=settings.signals.trending_interval_s,
-            slate_size=settings.ranking.slate_size,
-        )
-
-    def _on_lag(self, lags: Mapping[tuple[str, int], int]) -> None:
-        self.lags = dict(lags)
-        self.stats.lag = sum(lags.values())
+    def on_ends(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """Take the log ends of our partitions, asked every half second."""
+        self.ends = dict(ends)
         for topic, partition in self.ownership.assigned:
             # A partition without new records catches up without a slab.
             if topic == self._settings.topics.interactions and self.ownership.is_caught_up(
@@ -346,36 +329,46 @@ class Worker:
             ):
                 self.refresh.release(partition)
 
+    def lags(self) -> dict[tuple[str, int], int]:
+        """Return how many records each partition is behind the end last seen."""
+        return {
+            key: max(end - (self.ownership.next_offset(*key) or 0), 0)
+            for key, end in self.ends.items()
+            if key in self.ownership.assigned
+        }
+
     async def run(self, stop: asyncio.Event, on_ready: Callable[[str], None]) -> None:
         """Join the group and work until ``stop`` is set or something fails."""
+        loops = make_loops(self, self._settings, wall_ms=wall_ms, monotonic_ms=monotonic_ms)
         tasks = {
             asyncio.create_task(run_app(self.app), name="faust"),
             asyncio.create_task(self.refresh.run(), name="refresh"),
             asyncio.create_task(self.erasures.run(), name="erasures"),
             asyncio.create_task(self.frames.watch(), name="frames"),
-            asyncio.create_task(self._loops().run(), name="loops"),
+            asyncio.create_task(loops.run(), name="loops"),
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
-            asyncio.create_task(self._announce(on_ready), name="ready"),
         }
         weights = self._settings.ranking.weights
         if isinstance(self.ranker, TorchScorer) and weights is not None:
             watch = WeightsWatch(weights, self.ranker)
             tasks.add(asyncio.create_task(watch.run(), name="weights"))
-        tasks |= {asyncio.create_task(reader.run_until_failure()) for reader in self.readers}
-        stopping = asyncio.create_task(stop.wait(), name="stop")
-        failure: BaseException | None = None
-        running = set(tasks)
-        while failure is None and not stopping.done():
-            done, _ = await asyncio.wait({*running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            failure = first_failure(done)
-            running -= done
+        tasks |= {
+            asyncio.create_task(reader.run_until_failure(), name="reader")
+            for reader in self.readers
+        }
+        ready = asyncio.create_task(self._announce(on_ready), name="ready")
+        failure = await first_end(tasks, ready, stop)
+        self.stop_bound.start()
         if failure is None:
             logger.info("stopping: draining lists, releasing partitions")
             await self.refresh.drain(_DRAIN_MS)
+        else:
+            await self.app.crash(failure)  # What a failure left behind must not become durable.
         await self.app.stop()
-        for task in (*tasks, stopping):
+        for task in (*tasks, ready):
             task.cancel()
-        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        await asyncio.gather(*tasks, ready, return_exceptions=True)
+        failure = failure or self.ownership.release_failure
         if failure is not None:
             raise failure
 
@@ -386,6 +379,7 @@ class Worker:
 
     async def close(self) -> None:
         """Close every connection and thread; safe after a failure at any point."""
+        self.stop_bound.start()
         await self.health.stop()
         for reader in self.readers:
             await reader.stop()
@@ -396,3 +390,4 @@ class Worker:
         await self.redis.aclose()
         self.scorer.close()
         self.state.close()
+        self.stop_bound.cancel()

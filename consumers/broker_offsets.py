@@ -42,6 +42,9 @@ class BrokerOffsets:
                 "is HEADWATER_KAFKA right?"
             )
             raise ServerUnreachable(message) from error
+        except BaseException:  # Cancelled: nobody else could close it.
+            await consumer.stop()
+            raise
         self._consumer = consumer
 
     async def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:

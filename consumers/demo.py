@@ -297,13 +297,14 @@ class _Run:
         view.model, view.age_ms = found["model"], found["age_ms"]
 
     async def _drain(self, session: aiohttp.ClientSession) -> dict[str, Any]:
-        """Wait until every produced event is read and answered, within a bound."""
+        """Wait until every produced event is read, folded by item and answered, within a bound."""
         deadline = time.monotonic() + _DRAIN_BOUND_S
         stats: dict[str, Any] = dict(self._view.stats)
         while not self._worker.has_ended and time.monotonic() < deadline:
             stats = await self._worker.stats(session)
             own = stats["read"] - stats["routed"]
-            if own >= self._report.acknowledged and not stats["freshness_ms"]["outstanding"]:
+            is_answered = not stats["freshness_ms"]["outstanding"]
+            if own >= self._report.acknowledged and is_answered and not stats["lag"]:
                 break
             await asyncio.sleep(0.05)
         return stats
@@ -329,6 +330,8 @@ class _Run:
             reasons.append(
                 f"produced {summary['produced']} but read {stats['read'] - stats['routed']}"
             )
+        if stats["lag"]:
+            reasons.append(f"{stats['lag']} records not read")
         if stats["rejected"]:
             reasons.append(f"{stats['rejected']} rejected")
         if freshness["outstanding"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from consumers.produce import Record
@@ -61,5 +62,10 @@ def read_announcements(name: str | None) -> Announcements | None:
 def read_records(
     name: str, *, start_index: int = 0, limit: int | None = None
 ) -> Iterator[list[Record]]:
-    """Yield blocks of records to produce: the key is the line's user, the time its ``ts``."""
-    return records_of(read_lines(name, limit=limit), start_index)
+    """Yield blocks of records to produce: the key is the line's user, the time its ``ts``.
+
+    The first block is read at once: whether there is a log is known before a server is asked.
+    """
+    blocks = read_lines(name, limit=limit)
+    first = next(blocks, [])
+    return records_of(chain([first], blocks), start_index)

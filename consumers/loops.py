@@ -8,20 +8,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
+from consumers.lost_lists import LostLists
 from consumers.ownership import Ownership
 from consumers.signal_publisher import SignalPacer, SignalPublisher
 from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
 from stream.candidates import RecommendationBatch
 from stream.pipeline import Pipeline
+from stream.settings import Settings
 from stream.shared_lists import similar_items, trending_list
+
+if TYPE_CHECKING:
+    from consumers.app import Worker
 
 logger = logging.getLogger(__name__)
 
 _SNAPSHOT_TICK_S = 0.1
 _LAG_TICK_S = 0.5
 _SIMILAR_SIZE = 50
+_LOST_LISTS_TICK_S = 2.0
 
 
 class WorkerLoops:
@@ -34,7 +41,7 @@ class WorkerLoops:
         publisher: Sends item signals, rate-bound.
         sink: Writes similar items and the trending list.
         ends: Asks the broker where logs end.
-        on_lag: Told of the lag in records per (topic, partition).
+        on_ends: Told where the logs of our partitions end.
         wall_ms: Clock of ``generated_at``.
         monotonic_ms: Clock of intervals.
         item_deltas: Name of the topic.
@@ -43,6 +50,7 @@ class WorkerLoops:
         signals_per_s: Signals per second and item partition at most.
         trending_interval_s: Between two writes of the trending list.
         slate_size: Items in the trending list.
+        lost_lists: Watches over what Redis holds.
     """
 
     def __init__(
@@ -54,7 +62,7 @@ class WorkerLoops:
         publisher: SignalPublisher,
         sink: RedisSink,
         ends: Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]],
-        on_lag: Callable[[Mapping[tuple[str, int], int]], None],
+        on_ends: Callable[[Mapping[tuple[str, int], int]], None],
         wall_ms: Callable[[], int],
         monotonic_ms: Callable[[], int],
         item_deltas: str,
@@ -63,6 +71,7 @@ class WorkerLoops:
         signals_per_s: int,
         trending_interval_s: float,
         slate_size: int,
+        lost_lists: LostLists,
     ) -> None:
         self._pipeline = pipeline
         self._state = state
@@ -70,7 +79,7 @@ class WorkerLoops:
         self._publisher = publisher
         self._sink = sink
         self._ends = ends
-        self._on_lag = on_lag
+        self._on_ends = on_ends
         self._wall_ms = wall_ms
         self._monotonic_ms = monotonic_ms
         self._item_deltas = item_deltas
@@ -80,6 +89,7 @@ class WorkerLoops:
         self._pacers: dict[int, SignalPacer] = {}
         self._trending_interval_s = trending_interval_s
         self._slate_size = slate_size
+        self._lost_lists = lost_lists
 
     async def run(self) -> None:
         """Run all loops until one fails or the task is cancelled."""
@@ -88,6 +98,7 @@ class WorkerLoops:
             group.create_task(self._signals())
             group.create_task(self._trending())
             group.create_task(self._lag())
+            group.create_task(self._lost_lists.run())
 
     async def _snapshots(self) -> None:
         """Snapshot the partition that waits longest, one at a time: they are staggered so."""
@@ -117,6 +128,7 @@ class WorkerLoops:
     ) -> tuple[list[tuple[bytes, bytes]], RecommendationBatch] | None:
         items = self._pipeline.engine.items.get(partition)
         if items is None:
+            self._pacers.pop(partition, None)  # Its rows mean other items when it comes back.
             return None
         now_ms = self._monotonic_ms()
         pacer = self._pacers.get(partition)
@@ -161,13 +173,47 @@ class WorkerLoops:
         )
 
     async def _lag(self) -> None:
-        """Measure how far behind the log's end our partitions are."""
+        """Ask where our logs end: lag is measured against that."""
         while True:
             await asyncio.sleep(_LAG_TICK_S)
             mine = set(self._ownership.assigned)
-            if not mine:
-                self._on_lag({})
-                continue
-            ends = await self._ends(mine)
-            wanted = {key: self._ownership.next_offset(*key) or 0 for key in mine}
-            self._on_lag({key: max(ends[key] - wanted[key], 0) for key in mine})
+            self._on_ends(await self._ends(mine) if mine else {})
+
+
+def make_loops(
+    worker: Worker,
+    settings: Settings,
+    *,
+    wall_ms: Callable[[], int],
+    monotonic_ms: Callable[[], int],
+) -> WorkerLoops:
+    """Make a worker's loops over its parts."""
+    interactions = settings.topics.interactions
+    lost_lists = LostLists(
+        engine=worker.engine,
+        state=worker.state,
+        queue=worker.queue,
+        mark=worker.refresh.mark,
+        find_missing=worker.sink.find_missing,
+        is_caught_up=lambda partition: worker.ownership.is_caught_up(interactions, partition),
+        ttl_ms=settings.sink.ttl_s * 1000,
+        interval_s=_LOST_LISTS_TICK_S,
+    )
+    return WorkerLoops(
+        pipeline=worker.pipeline,
+        state=worker.state,
+        ownership=worker.ownership,
+        publisher=worker.publisher,
+        sink=worker.sink,
+        ends=worker.offsets.ends,
+        on_ends=worker.on_ends,
+        wall_ms=wall_ms,
+        monotonic_ms=monotonic_ms,
+        item_deltas=settings.topics.item_deltas,
+        snapshot_interval_s=settings.worker.snapshot_interval_s,
+        signals_interval_s=settings.signals.interval_s,
+        signals_per_s=settings.signals.rows_per_s,
+        trending_interval_s=settings.signals.trending_interval_s,
+        slate_size=settings.ranking.slate_size,
+        lost_lists=lost_lists,
+    )

@@ -1,9 +1,9 @@
-"""LostLists: notices that Redis lost lists (it came back empty) and has them written again.
+"""LostLists: notices that Redis lost lists (it came back empty, a node is gone), writes them again.
 
-Redis is a view (law 4): whoever acts gets a new list anyhow; here the others get theirs. Now and
-then a few users of each partition, another few each time, are looked up in Redis. Where most of
-their lists are missing, everybody in the partition is marked dirty, a slice at a time and as the
-least urgent, so that those who act come first. Absent: knowledge of why lists are gone.
+Redis is a view (law 4): whoever acts gets a new list anyhow; here the others get theirs. The users
+of each partition are looked up in Redis slice by slice, round and round; whose list is missing is
+marked dirty, as the least urgent, so that those who act come first. While lists are missing the
+next slice follows at once, bound in rate; else there is a long rest. Absent: knowledge of why.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consumers.state_thread import WorkThread
 from stream.dirty_users import DirtyUsers
@@ -22,9 +23,9 @@ from stream.refresh_queue import RefreshQueue
 
 logger = logging.getLogger(__name__)
 
-_SAMPLE = 16
+# Users per look and partition; between two looks while lists are missing: some 600 users a second.
 _SLICE = 64
-_PAUSE_S = 0.02
+_PAUSE_S = 0.1
 
 
 class LostLists:
@@ -35,10 +36,10 @@ class LostLists:
         state: The state thread.
         queue: Who waits for a list already, and how many.
         mark: Takes users whose list is to be written.
-        count_missing: Counts the users without a list in Redis; None when it does not answer.
+        find_missing: bool per user id, no list in Redis; None when it does not answer.
         is_caught_up: Whether a user partition's lists may be made.
         ttl_ms: Life of a list: who was last seen longer ago may have none.
-        interval_s: Between two looks.
+        interval_s: Between two looks while nothing is missing.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class LostLists:
         state: WorkThread,
         queue: RefreshQueue,
         mark: Callable[[DirtyUsers], None],
-        count_missing: Callable[[Sequence[bytes]], Awaitable[int | None]],
+        find_missing: Callable[[Sequence[bytes]], Awaitable[NDArray[np.bool_] | None]],
         is_caught_up: Callable[[int], bool],
         ttl_ms: int,
         interval_s: float,
@@ -57,67 +58,71 @@ class LostLists:
         self._state = state
         self._queue = queue
         self._mark = mark
-        self._count_missing = count_missing
+        self._find_missing = find_missing
         self._is_caught_up = is_caught_up
         self._ttl_ms = ttl_ms
         self._interval_s = interval_s
         self._next_rows: dict[int, int] = {}
-        self.num_rebuilds = 0
+        self._is_quiet = True
+        self.num_lost = 0
 
     async def run(self) -> None:
-        """Look, and rebuild where lists are lost, until cancelled."""
+        """Look round and round until cancelled."""
         while True:
-            await asyncio.sleep(self._interval_s)
-            for partition in sorted(self._engine.users):
-                if self._is_caught_up(partition) and await self._is_lost(partition):
-                    await self._rebuild(partition)
+            num_lost = await self.look()
+            if num_lost and self._is_quiet:
+                logger.warning("lists are gone from Redis: writing them again")
+            self._is_quiet = not num_lost
+            await asyncio.sleep(_PAUSE_S if num_lost else self._interval_s)
 
-    async def _is_lost(self, partition: int) -> bool:
-        """Whether more than half of a small sample have no list."""
+    async def look(self) -> int:
+        """Look at the next slice of each partition; mark who has no list, return how many."""
+        if len(self._queue) >= _SLICE:
+            return 0  # Who acts comes first.
+        num_lost = 0
+        for partition in sorted(self._engine.users):
+            if self._is_caught_up(partition):
+                num_lost += await self._look_at(partition)
+        self.num_lost += num_lost
+        return num_lost
+
+    async def _look_at(self, partition: int) -> int:
         begin = self._next_rows.get(partition, 0)
-        found = await self._state.run(self._users_from, partition, begin, _SAMPLE)
+        found = await self._state.run(self._users_from, partition, begin)
         if found is None:
-            return False
-        users, self._next_rows[partition] = found
-        waits = self._queue.knows(partition, users.user_rows)
-        ids = [user for user, each in zip(users.user_ids, waits, strict=True) if not each]
-        if not ids:
-            return False
-        num_missing = await self._count_missing(ids)
-        return num_missing is not None and 2 * num_missing > len(ids)
+            return 0
+        users, after = found
+        users = _only(users, ~self._queue.knows(partition, users.user_rows))
+        is_missing = await self._find_missing(users.user_ids)
+        # It may have moved away meanwhile: marks would outlive it.
+        if is_missing is None or partition not in self._engine.users:
+            return 0
+        self._next_rows[partition] = after
+        self._mark(_only(users, is_missing))
+        return int(is_missing.sum())
 
-    async def _rebuild(self, partition: int) -> None:
-        logger.warning("lists of partition %d are gone from Redis: writing them again", partition)
-        self.num_rebuilds += 1
-        begin = 0
-        while True:
-            found = await self._state.run(self._users_from, partition, begin, _SLICE)
-            # It may have moved away meanwhile: its marks would outlive it.
-            if found is None or partition not in self._engine.users:
-                return
-            users, after = found
-            self._mark(users)
-            if after <= begin:
-                return
-            begin = after
-            while len(self._queue) >= _SLICE:  # noqa: ASYNC110 (the queue tells nobody)
-                await asyncio.sleep(_PAUSE_S)
+    def _users_from(self, partition: int, begin: int) -> tuple[DirtyUsers, int] | None:
+        """Return users from a row on, and the row to go on at, 0 behind the last (state thread).
 
-    def _users_from(self, partition: int, begin: int, count: int) -> tuple[DirtyUsers, int] | None:
-        """Return up to ``count`` users from a row on, and the row to go on at (state thread).
-
-        None where there is nobody; the row is 0 behind the last user.
+        None where there is nobody.
         """
         shard = self._engine.users.get(partition)
-        if shard is None:
-            return None
-        live = shard.tables.users.live_rows()
-        if not len(live):
+        live = None if shard is None else shard.tables.users.live_rows()
+        if shard is None or live is None or not len(live):
             return None
         place = int(np.searchsorted(live, begin))
-        rows = live[place : place + count]
-        after = int(rows[-1]) + 1 if place + count < len(live) else 0
+        rows = live[place : place + _SLICE]
+        after = int(rows[-1]) + 1 if place + _SLICE < len(live) else 0
         now_ms = shard.tables.stream_time_ms
         columns = shard.tables.read_users(rows, now_ms=np.full(len(rows), now_ms, np.int64))
         rows = rows[columns.events_to_ms > now_ms - self._ttl_ms]
         return shard.dirty_users(rows, np.full(len(rows), Action.WATCH, np.uint8)), after
+
+
+def _only(users: DirtyUsers, mask: NDArray[np.bool_]) -> DirtyUsers:
+    return DirtyUsers(
+        partition=users.partition,
+        user_rows=users.user_rows[mask],
+        user_ids=tuple(user for user, kept in zip(users.user_ids, mask, strict=True) if kept),
+        levels=users.levels[mask],
+    )

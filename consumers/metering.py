@@ -81,11 +81,12 @@ class Metering:
 
     def _copy_partitions(self, worker: Worker, now_s: float) -> None:
         put = self._registry.set
+        lags = worker.lags()
         for (topic, partition), held in list(worker.ownership.held.items()):
             where = {"topic": topic, "partition": partition}
             put(metrics.NEXT_OFFSET, worker.ownership.next_offset(topic, partition) or 0, **where)
             put(metrics.DURABLE_OFFSET, held.durable or 0, **where)
-            put(metrics.LAG, worker.lags.get((topic, partition), 0), **where)
+            put(metrics.LAG, lags.get((topic, partition), 0), **where)
         for partition, shard in list(worker.engine.users.items()):
             counters = shard.tables.counters
             for verdict in ("applied", "duplicate", "late", "rejected", "filtered", "routed"):

@@ -21,7 +21,7 @@ from consumers.broker_offsets import BrokerOffsets
 from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.engine import Engine
-from stream.errors import StateMismatch
+from stream.errors import HeadwaterError, StateMismatch
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ class Ownership:
         self.assigned: set[tuple[str, int]] = set()
         # Set once the first assignment was restored; it may be empty.
         self.has_assignment = asyncio.Event()
+        self.release_failure: Exception | None = None
         self._engine = engine
         self._store = store
         self._state = state
@@ -203,8 +204,12 @@ class Ownership:
     async def release(self, partitions: set[tuple[str, int]]) -> None:
         """Snapshot every partition that is given up; arrays stay until it has moved."""
         self.assigned -= partitions
-        for key in sorted(partitions & self.held.keys()):
-            await self.snapshot(key)
+        try:
+            for key in sorted(partitions & self.held.keys()):
+                await self.snapshot(key)
+        except Exception as error:
+            self.release_failure = error  # Faust only logs what fails while it stops.
+            raise
 
     async def retain(self, partitions: set[tuple[str, int]]) -> None:
         """Drop the arrays of partitions that moved to another worker."""
@@ -247,9 +252,16 @@ class Ownership:
                 "num_partitions": self._engine.num_partitions,
                 "num_item_partitions": self._engine.num_item_partitions,
             }
-            await asyncio.to_thread(  # 3
-                self._store.write, kind, partition, next_offset, arrays, meta
-            )
+            try:
+                await asyncio.to_thread(  # 3
+                    self._store.write, kind, partition, next_offset, arrays, meta
+                )
+            except OSError as error:
+                message = (
+                    f"{topic}/{partition}: expected to write a snapshot at offset {next_offset}, "
+                    f"came {error}: is there room, is HEADWATER_DATA_DIR writable?"
+                )
+                raise HeadwaterError(message) from error
             held.durable = next_offset  # 4
             held.saved_at_s = time.monotonic()
 

@@ -26,11 +26,12 @@ class WorkerProbes:
     def activities(self) -> list[Activity]:
         """Name what must go on while there is work: every partition's fold, and refreshing."""
         worker = self._worker
+        lags = worker.lags()
         folds = [
             Activity(
                 name=f"{topic}/{partition}",
                 position=worker.ownership.next_offset(topic, partition) or 0,
-                pending=worker.lags.get((topic, partition), 0),
+                pending=lags.get((topic, partition), 0),
             )
             for topic, partition in worker.ownership.assigned
         ]

@@ -99,6 +99,9 @@ class ReliableProducer:
             await producer.stop()
             act = "connect a producer"
             raise self._unreachable(act, error) from error
+        except BaseException:  # Cancelled: nobody else could close it.
+            await producer.stop()
+            raise
         self._producer = producer
 
     async def stop(self) -> None:

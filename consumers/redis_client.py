@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from stream.errors import ServerUnreachable
+from stream.errors import ConfigurationError, ServerUnreachable
 
 
 class _PackingConnection(AbstractConnection):
@@ -50,6 +50,9 @@ def connect_redis(
         read_timeout_ms: Bound for each single reply. None for who bounds whole round trips, as
             :class:`consumers.sink.RedisSink` does: a timer per reply costs 6 us.
         max_connections: Bound of the pool (per node in a cluster).
+
+    Raises:
+        ConfigurationError: The URL is none.
     """
     options: dict[str, Any] = {
         "socket_timeout": None if read_timeout_ms is None else read_timeout_ms / 1_000,
@@ -58,9 +61,17 @@ def connect_redis(
         # No hidden retries: the sink's bound would not hold, and its counters would not see them.
         "retry": Retry(NoBackoff(), 0),
     }
-    if is_cluster:
-        return RedisCluster.from_url(url, **options)
-    pool = ConnectionPool.from_url(url, **options)
+    try:
+        if is_cluster:
+            return RedisCluster.from_url(url, **options)
+        pool = ConnectionPool.from_url(url, **options)
+    except ValueError:
+        # Neither the URL nor the error is shown: both may hold the password.
+        message = (
+            "HEADWATER_REDIS: expected a URL like redis://host:port/0, it is none; are special "
+            "characters of the password percent-encoded?"
+        )
+        raise ConfigurationError(message) from None
     plain = pool.connection_class
     pool.connection_class = type(f"Packing{plain.__name__}", (_PackingConnection, plain), {})
     return Redis.from_pool(pool)

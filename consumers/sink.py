@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
@@ -134,8 +135,10 @@ class RedisSink:
             ]
         )
 
-    async def count_missing(self, user_ids: Sequence[bytes]) -> int | None:
-        """Count the users without a list; None where Redis does not answer."""
+    async def find_missing(self, user_ids: Sequence[bytes]) -> NDArray[np.bool_] | None:
+        """Return bool (B,), the user has no list; None where Redis does not answer."""
+        if not user_ids:
+            return np.empty(0, np.bool_)
         try:
             async with asyncio.timeout(self._timeout_s):
                 pipeline = self._client.pipeline(transaction=False)
@@ -144,7 +147,8 @@ class RedisSink:
                 found = await pipeline.execute()
         except _WORLD:
             return None
-        return len(user_ids) - sum(found)
+        is_missing: NDArray[np.bool_] = np.array(found, np.int64) == 0
+        return is_missing
 
     async def _write(
         self, batch: RecommendationBatch, keys: Sequence[Command], generated_at_ms: int

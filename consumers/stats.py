@@ -32,6 +32,7 @@ class WorkerStats:
         num_fallbacks: Batches that fusion ranked because the network failed.
         ownership: Which partitions are held, and their offsets.
         frames: Up to where derived rows are acknowledged.
+        lag: Records behind the log's ends last seen, both topics.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class WorkerStats:
         num_fallbacks: Callable[[], int],
         ownership: Ownership,
         frames: FrameProducer,
+        lag: Callable[[], int],
     ) -> None:
         self._engine = engine
         self._write = write
@@ -59,10 +61,10 @@ class WorkerStats:
         self.num_lists = 0
         self._started_s = time.monotonic()
         self._first_list_s: float | None = None
-        self.lag = 0
         self._num_fallbacks = num_fallbacks
         self._ownership = ownership
         self._frames = frames
+        self._lag = lag
 
     def drop(self, partition: int) -> None:
         """Forget whose lists were written of a partition that moved away."""
@@ -86,7 +88,7 @@ class WorkerStats:
             "users_with_list": sum(len(rows) for rows in self._with_list.values()),
             "first_list_s": self._first_list_s,
             "freshness_ms": self._freshness_ms(),
-            "lag": self.lag,
+            "lag": self._lag(),
             "positions": self._positions(),
             "dirty": len(self._queue),
             "shed": self._queue.num_shed,

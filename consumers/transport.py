@@ -130,11 +130,13 @@ class Consumer(SlabConsumer):
 
     async def on_stop(self) -> None:
         """Release everything and commit, unless the worker crashed."""
-        if self.app.crashed or self.crashed:
-            self._held.clear()
-        else:
-            await self._release(set(self._held))
-        await super().on_stop()
+        try:
+            if self.app.crashed or self.crashed:
+                self._held.clear()
+            else:
+                await self._release(set(self._held))
+        finally:  # The thread stops and the group is left, whatever happened to a snapshot.
+            await super().on_stop()
 
     async def _release(self, partitions: Iterable[TP]) -> None:
         async with self._handover:

@@ -1,113 +1,150 @@
-"""Lists that are gone from Redis are written again, for everybody and only then."""
+"""Lists that are gone from Redis are written again, for whoever has none and nobody else."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from redis import Redis
 
 from consumers.configuration import make_engine, make_pipeline
 from consumers.lost_lists import LostLists
+from consumers.redis_client import connect_redis
+from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
 from stream.dirty_users import DirtyUsers
+from stream.engine import Engine
 from stream.refresh_queue import RefreshQueue
 from stream.replay import Replay
 from stream.settings import Settings
-from tests.wire_logs import event
+from tests.wire_logs import START_MS, event
 
 NUM_USERS = 200
 DAY_MS = 86_400_000
+EVERYBODY = {b"late", *(b"u%d" % number for number in range(NUM_USERS))}
 
 
-def looked_up(
-    *, has_list: bool | None, num_waiting: int = 0, ttl_ms: int = 30 * DAY_MS
-) -> set[bytes]:
-    """Return who was marked after a Redis with all lists, none or no answer was looked at."""
+@pytest.fixture(scope="module")
+def engine() -> Engine:
     settings = Settings()
     engine = make_engine(settings, partitions=1)
     lines = [event(number, user_id=f"u{number}") for number in range(NUM_USERS)]
-    lines.append(event(NUM_USERS, user_id="late", ts=1_700_000_000_000 + 2 * DAY_MS))
+    lines.append(event(NUM_USERS, user_id="late", ts=START_MS + 2 * DAY_MS))
     Replay(make_pipeline(settings, engine), signals_interval_ms=0).feed(lines)
-    queue = RefreshQueue(max_users=1000)
-    marked: list[bytes] = []
+    return engine
 
-    def mark(users: DirtyUsers) -> None:
-        marked.extend(users.user_ids)
 
-    async def count_missing(user_ids: Sequence[bytes]) -> int | None:
-        return None if has_list is None else 0 if has_list else len(user_ids)
+class Looks:
+    """What some looks marked, with a Redis that lacks the lists of ``missing``."""
 
-    async def run() -> None:
+    def __init__(self, engine: Engine, missing: set[bytes] | None, *, ttl_ms: int = 9 * DAY_MS):
+        self.marked: list[bytes] = []
+        self.looked: list[bytes] = []
+        self.queue = RefreshQueue(max_users=1000)
+        self._missing = missing
+        self._engine, self._ttl_ms = engine, ttl_ms
+
+    def look(self, times: int) -> list[int]:
         thread = WorkThread("state")
         lists = LostLists(
-            engine=engine,
+            engine=self._engine,
             state=thread,
-            queue=queue,
-            mark=mark,
-            count_missing=count_missing,
+            queue=self.queue,
+            mark=self._mark,
+            find_missing=self._find_missing,
             is_caught_up=lambda partition: True,
-            ttl_ms=ttl_ms,
+            ttl_ms=self._ttl_ms,
             interval_s=0.0,
         )
-        if num_waiting:
-            found = lists._users_from(0, 0, num_waiting)
-            assert found is not None
-            queue.offer(found[0], 0)
-        if await lists._is_lost(0):
-            await lists._rebuild(0)
+
+        async def run() -> list[int]:
+            return [await lists.look() for _ in range(times)]
+
+        found = asyncio.run(run())
         thread.close()
+        assert lists.num_lost == len(self.marked)
+        return found
 
-    asyncio.run(run())
-    assert len(marked) == len(set(marked))
-    return set(marked)
+    def _mark(self, users: DirtyUsers) -> None:
+        self.marked.extend(users.user_ids)
 
-
-def test_an_empty_redis_gets_everybody_again() -> None:
-    assert looked_up(has_list=False) == {b"late", *(b"u%d" % n for n in range(NUM_USERS))}
-
-
-@pytest.mark.parametrize("has_list", [True, None])
-def test_nobody_is_marked_where_lists_are_there_or_redis_does_not_answer(
-    has_list: bool | None,
-) -> None:
-    assert looked_up(has_list=has_list) == set()
+    async def _find_missing(self, user_ids: Sequence[bytes]) -> NDArray[np.bool_] | None:
+        self.looked.extend(user_ids)
+        if self._missing is None:
+            return None
+        return np.array([user in self._missing for user in user_ids], np.bool_)
 
 
-def test_who_waits_for_a_list_is_not_missed() -> None:
-    assert looked_up(has_list=False, num_waiting=20) == set()
+def test_after_one_round_everybody_without_a_list_is_marked_once(engine: Engine) -> None:
+    looks = Looks(engine, EVERYBODY)
+    assert looks.look(4) == [64, 64, 64, 9]
+    assert sorted(looks.marked) == sorted(EVERYBODY)
 
 
-def test_who_was_seen_before_the_life_of_a_list_needs_none() -> None:
-    assert looked_up(has_list=False, ttl_ms=DAY_MS) == set()
+def test_only_those_without_a_list_are_marked(engine: Engine) -> None:
+    looks = Looks(engine, {b"u3", b"u150"})
+    looks.look(4)
+    assert sorted(looks.marked) == [b"u150", b"u3"] and set(looks.looked) == EVERYBODY
 
 
-def test_each_look_goes_on_where_the_last_one_ended() -> None:
-    settings = Settings()
-    engine = make_engine(settings, partitions=1)
-    lines = [event(number, user_id=f"u{number}") for number in range(40)]
-    Replay(make_pipeline(settings, engine), signals_interval_ms=0).feed(lines)
-    looked: list[bytes] = []
+def test_a_second_round_starts_at_the_first_user_again(engine: Engine) -> None:
+    looks = Looks(engine, set())
+    assert looks.look(5) == [0] * 5
+    assert looks.looked[:64] == looks.looked[NUM_USERS + 1 :]
 
-    async def count_missing(user_ids: Sequence[bytes]) -> int | None:
-        looked.extend(user_ids)
-        return 0
 
-    async def run() -> None:
-        thread = WorkThread("state")
-        lists = LostLists(
-            engine=engine,
-            state=thread,
-            queue=RefreshQueue(max_users=10),
-            mark=lambda users: None,
-            count_missing=count_missing,
-            is_caught_up=lambda partition: True,
-            ttl_ms=DAY_MS,
-            interval_s=0.0,
-        )
-        for _ in range(4):
-            assert not await lists._is_lost(0)
-        thread.close()
+def test_where_redis_does_not_answer_the_same_users_are_looked_at_again(engine: Engine) -> None:
+    looks = Looks(engine, None)
+    assert looks.look(2) == [0, 0] and not looks.marked
+    assert looks.looked[:64] == looks.looked[64:]
 
-    asyncio.run(run())
-    assert set(looked[:40]) == {b"u%d" % n for n in range(40)} and looked[40:] == looked[:16]
+
+def test_who_waits_for_a_list_is_not_missed(engine: Engine) -> None:
+    looks = Looks(engine, EVERYBODY)
+    rows = np.arange(10, dtype=np.int32)
+    looks.queue.offer(engine.users[0].dirty_users(rows, np.zeros(10, np.uint8)), 0)
+    assert looks.look(1) == [54]
+
+
+def test_while_many_wait_for_a_list_nobody_is_looked_at(engine: Engine) -> None:
+    looks = Looks(engine, EVERYBODY)
+    rows = np.arange(64, dtype=np.int32)
+    looks.queue.offer(engine.users[0].dirty_users(rows, np.zeros(64, np.uint8)), 0)
+    assert looks.look(1) == [0] and not looks.looked
+
+
+def test_who_was_seen_before_the_life_of_a_list_needs_none(engine: Engine) -> None:
+    looks = Looks(engine, EVERYBODY, ttl_ms=DAY_MS)
+    looks.look(4)
+    assert looks.marked == [b"late"]
+
+
+@pytest.mark.redis
+def test_the_sink_tells_who_has_no_list(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as client:
+        client.hset("rec:{lost-1}", "items", "[]")
+        client.delete("rec:{lost-2}")
+
+    async def run() -> tuple[list[bool], int]:
+        client = connect_redis(redis_url)
+        sink = RedisSink(client, epoch=0)
+        found = await sink.find_missing([b"lost-1", b"lost-2"])
+        nobody = await sink.find_missing([])
+        await client.aclose()
+        assert found is not None and nobody is not None
+        return found.tolist(), len(nobody)
+
+    assert asyncio.run(run()) == ([False, True], 0)
+
+
+def test_a_redis_that_is_away_tells_nothing(free_port) -> None:
+    async def run() -> object:
+        client = connect_redis(f"redis://127.0.0.1:{free_port()}/0")
+        found = await RedisSink(client, epoch=0).find_missing([b"u1"])
+        await client.aclose()
+        return found
+
+    assert asyncio.run(run()) is None

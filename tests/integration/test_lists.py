@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -12,7 +14,7 @@ from local.redis import RedisServer
 from stream.versions import Version, parse_version
 from tests.integration.answers import newest_applied
 from tests.integration.conftest import Deploy
-from tests.integration.workers import Deployment, summary_of, until
+from tests.integration.workers import Deployment, WorkerProcess, summary_of, until
 from tests.wire_logs import START_MS, event, wire_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
@@ -40,6 +42,15 @@ def act(deployment: Deployment, index: int, user_id: str, **fields: object) -> i
     after = deployment.ends(deployment.interactions)
     (moved,) = [key for key in after if after[key] > before[key]]
     return before[moved]
+
+
+def readiness(worker: WorkerProcess) -> str:
+    try:
+        with urllib.request.urlopen(f"{worker.health}/readyz", timeout=30) as answer:
+            return str(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return str(error.read())
 
 
 def wait_covered(deployment: Deployment, user_id: str, offset: int) -> Version:
@@ -104,6 +115,7 @@ def test_while_redis_is_away_state_goes_on_and_lists_catch_up(
     server.kill()
     deployment.produce(SEED_LOG[600:])
     deployment.drain()
+    until(lambda: "cannot be written to Redis" in readiness(worker), "the outage is noticed")
     stats = worker.stats()
     assert stats["read"] == len(SEED_LOG) and stats["freshness_ms"]["outstanding"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import urllib.request
 
 import pytest
@@ -22,6 +23,26 @@ def num_slabs_folded(worker: WorkerProcess) -> int:
     with urllib.request.urlopen(f"{worker.health}/metrics", timeout=30) as answer:
         found = re.findall(r"^headwater_slab_events_count\S* (\S+)$", answer.read().decode(), re.M)
     return int(sum(float(each) for each in found))
+
+
+def test_a_stop_while_the_worker_starts_is_a_clean_end(deploy: Deploy) -> None:
+    deployment = deploy()
+    for words in ("kernels compiled", "restoring"):
+        worker = deployment.start()
+        until(lambda: words in worker.log, words)  # noqa: B023 (called before the loop goes on)
+        assert worker.stop() == 0, worker.log
+        assert "Traceback" not in worker.log and "ERROR" not in worker.log
+
+
+def test_a_stop_that_cannot_write_its_snapshots_says_so(deploy: Deploy) -> None:
+    deployment = deploy(WORKER__SNAPSHOT_INTERVAL_S=3600)
+    worker = deployment.worker()
+    deployment.produce(LOG[:50])
+    deployment.drain()
+    shutil.rmtree(deployment.folder / "data" / "snapshots")
+    assert worker.stop() == 1, worker.log
+    assert "expected to write a snapshot" in worker.log.splitlines()[-1]
+    assert "Traceback" not in worker.log
 
 
 def test_second_start_reads_nothing_again_and_a_cut_log_ends_the_worker(deploy: Deploy) -> None:
