@@ -181,13 +181,13 @@ def _click(number: int, ts: int, user: str, item: str) -> _Row:
 
 def _yoochoose(folder: Path) -> list[_Row]:
     rows: list[_Row] = []
-    for name in ("train_full.csv.gz", "test.csv.gz"):
+    for part, name in (("train", "train_full.csv.gz"), ("test", "test.csv.gz")):
         path = folder / name
         records = _records(path, ("SessionId", "ItemId", "Time"))
         for line, (session, item, time) in enumerate(records, start=2):
             ts = round(_number(path, line, "Time", time, _LAST_SECOND) * 1000)
             # Sessions of the two files are numbered apart: one user per file and session.
-            rows.append(_click(len(rows), ts, f"{name[:5]}-{session}", item))
+            rows.append(_click(len(rows), ts, f"{part}-{session}", item))
     return rows
 
 

@@ -110,6 +110,8 @@ class Prequential:
         protocol: How to test.
         trainer: Learns from each tested event after its test; None trains nothing.
         on_progress: Called with (events done, events in all).
+        on_list: Called with each list that is tested: user id, moment in ms, catalogue rows
+            int32 (C,) and their scores float32 (C,), in no order.
     """
 
     def __init__(
@@ -120,12 +122,14 @@ class Prequential:
         protocol: Protocol,
         trainer: Trainer | None = None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
+        on_list: Callable[[bytes, int, NDArray[np.int32], NDArray[np.float32]], None] | None = None,
     ) -> None:
         self.replay = replay
         self.ranker = ranker
         self.protocol = protocol
         self.trainer = trainer
         self._on_progress = on_progress
+        self._on_list = on_list
         self._column = SOURCES.index(protocol.source) if protocol.source else -1
         self._known: set[str] = set()
         self._consumed: dict[str, set[str]] = {}
@@ -183,6 +187,8 @@ class Prequential:
         users = self.replay.pipeline.read_users(0, [user.encode()], now_ms=now_ms)
         refresh = self.replay.pipeline.retrieve(users)
         rows, scores = self._scores(refresh)
+        if self._on_list is not None:
+            self._on_list(user.encode(), now_ms, rows, scores)
         consumed = self._consumed.get(user, set())
         catalogue = self.replay.engine.catalogue
         for index in tested:
