@@ -1,0 +1,179 @@
+"""Time both sides of the state on one core: broker → fold → acknowledged deltas → their owner.
+
+Run: ``python benchmarks/bench_fold.py [--events 400000] [--rounds 5]``. Starts Apache Kafka on the
+first core (or uses ``--kafka``), fills one topic with the sessions of ``fold_events``, then lets
+the contenders read it whole on the last core, each in its own process, rounds alternating. Prints
+one JSON line.
+
+- ``fold``: a :class:`consumers.app.Worker` without its refresh loop and Redis: slab transport, two
+  Faust agents, handlers, pipeline, frame producer; four user and four item partitions. It is done
+  once every event is folded, every frame acknowledged, read back and folded by its items' owner.
+- ``plain`` (``plain_loop.py``): ``getmany`` and msgspec into a struct per event; no state at all.
+
+The first quarter of the events warms up; the clock runs from there to the end of everything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from contest import (
+    PLAIN_LOOP,
+    broker,
+    create_topic,
+    fill,
+    medians,
+    ratio,
+    run_on_last_core,
+    run_rounds,
+)
+from fold_events import fold_events
+from plain_loop import NUM_PARTITIONS, Stopwatch
+
+from consumers.app import Worker
+from consumers.faust_app import run_app
+from consumers.handlers import SlabHandlers
+from consumers.warm_up import compile_kernels
+from stream.settings import Settings, TopicSettings, WorkerSettings
+from stream.slab import Slab
+
+# A worker wants an address; no list is made here, so nothing connects to it.
+UNUSED_REDIS = "redis://127.0.0.1:1/0"
+
+
+class CountingHandlers(SlabHandlers):
+    """A worker's handlers that count its slabs and end its app once everything is folded."""
+
+    def __init__(self, worker: Worker, num_events: int) -> None:
+        self._worker = worker
+        self._handlers = worker.handlers
+        self._num_left = num_events
+        self.stopwatch = Stopwatch(num_events)
+
+    async def on_interactions(self, slab: Slab) -> None:
+        """Fold a slab and count its events."""
+        await self._handlers.on_interactions(slab)
+        self.stopwatch.count(len(slab))
+        self._num_left -= len(slab)
+        self._stop_when_done()
+
+    async def on_item_deltas(self, slab: Slab) -> None:
+        """Fold a slab of frames."""
+        await self._handlers.on_item_deltas(slab)
+        self._stop_when_done()
+
+    def _stop_when_done(self) -> None:
+        if self._num_left > 0 or self.stopwatch.result or not self._is_all_folded():
+            return
+        self.stopwatch.stop()
+        self._worker.ownership.held.clear()  # No snapshots: nothing after the fold is of use.
+        asyncio.ensure_future(self._worker.app.stop())
+
+    def _is_all_folded(self) -> bool:
+        engine, frames = self._worker.engine, self._worker.frames
+        for source, shard in engine.users.items():
+            folded = [engine.items[each].watermarks[source] for each in sorted(engine.items)]
+            if folded != shard.tables.emitted.tolist():
+                return False
+            if frames.acknowledged(source) < shard.tables.next_offset:
+                return False
+        return True
+
+
+async def read_and_fold(kafka: str, num_events: int, max_slab_bytes: int) -> dict[str, float]:
+    """Fold the topic whole; return the figures."""
+    compile_kernels()
+    topics = TopicSettings(item_deltas=f"item-deltas-{os.getpid()}")
+    await create_topic(kafka, topics.item_deltas)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Settings(
+            data_dir=Path(folder),
+            topics=topics,
+            worker=WorkerSettings(group=f"bench-{os.getpid()}", max_slab_bytes=max_slab_bytes),
+        )
+        worker = Worker(settings, brokers=kafka, redis_url=UNUSED_REDIS)
+        worker.handlers = handlers = CountingHandlers(worker, num_events)
+        connected = (worker.offsets, worker.producer, worker.frame_sender)
+        for each in connected:
+            await each.start()
+        try:
+            await run_app(worker.app)
+        finally:
+            await worker.frames.stop()
+            for each in connected:
+                await each.stop()
+            worker.state.close()
+    counters = worker.engine.counters()
+    assert counters["applied"] == counters["read"] == num_events, counters
+    return {
+        **handlers.stopwatch.result,
+        "emitted_bytes_per_event": worker.frames.num_bytes / num_events,
+        "num_overflowed": worker.engine.num_overflowed,
+    }
+
+
+COMMANDS = {"fold": [__file__, "--contender"], "plain": [PLAIN_LOOP]}
+
+
+def compare(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Run all rounds; return the benchmark's line."""
+    cores = sorted(os.sched_getaffinity(0))
+    events = fold_events(arguments.events, num_partitions=NUM_PARTITIONS)
+    with broker(arguments.kafka, cores[0]) as kafka:
+        size = asyncio.run(fill(kafka, events, arguments.codec, arguments.batch_bytes))
+        options: Sequence[str] = [
+            *("--kafka", kafka, "--events", str(arguments.events)),
+            *("--max-slab-bytes", str(arguments.max_slab_bytes)),
+        ]
+        rounds = run_rounds(COMMANDS, options, arguments.rounds)
+    ours, plain = medians(rounds["fold"]), medians(rounds["plain"])
+    return {
+        "benchmark": "fold",
+        "events_per_s": round(ours["events_per_s"]),
+        "ratio": ratio(rounds["fold"], rounds["plain"], "events_per_s"),
+        "plain_events_per_s": round(plain["events_per_s"]),
+        "events_per_cpu_s": round(ours["events_per_cpu_s"]),
+        "cpu_ratio": ratio(rounds["fold"], rounds["plain"], "events_per_cpu_s"),
+        "plain_events_per_cpu_s": round(plain["events_per_cpu_s"]),
+        "emitted_bytes_per_event": round(ours["emitted_bytes_per_event"], 1),
+        "num_overflowed": round(ours["num_overflowed"]),
+        "peak_rss_mb": round(ours["peak_rss_mb"]),
+        "plain_peak_rss_mb": round(plain["peak_rss_mb"]),
+        "rounds": arguments.rounds,
+        "events": arguments.events,
+        "event_bytes": round(size),
+        "codec": arguments.codec or "none",
+        "max_slab_bytes": arguments.max_slab_bytes,
+        "cores": {"contender": cores[-1], "broker": cores[0]},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=400_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--codec", choices=["gzip", "snappy", "lz4", "zstd"], default=None)
+    parser.add_argument("--batch-bytes", type=int, default=16_384)
+    parser.add_argument("--max-slab-bytes", type=int, default=1 << 20)
+    parser.add_argument("--kafka", default=None, help="host:port; its topic must not exist yet")
+    parser.add_argument("--contender", action="store_true")
+    arguments = parser.parse_args()
+    if not arguments.contender:
+        print(json.dumps(compare(arguments)))
+        return
+    figures = read_and_fold(arguments.kafka, arguments.events, arguments.max_slab_bytes)
+    print(json.dumps(run_on_last_core(figures)))
+
+
+if __name__ == "__main__":
+    main()
