@@ -54,7 +54,7 @@ def _root(
 
 def _without_trace(record: logging.LogRecord) -> bool:
     """Drop the trace of an error that explains itself; Faust logs one for whatever crashes."""
-    if record.exc_info and isinstance(record.exc_info[1], HeadwaterError):
+    if record.exc_info and isinstance(record.exc_info[1], HeadwaterError | None):
         record.exc_info = None
     return True
 

@@ -21,9 +21,13 @@ from consumers.produce import produce_interactions
 from consumers.simulated_logs import write_logs
 from consumers.stack import Stack
 from consumers.stopping import stop_on_signals
+from consumers.supervision import StopBound
 from local.simulator import Simulator
 from stream.errors import ConfigurationError
 from stream.settings import Settings
+
+# How long threads may go on after all else has ended.
+_LINGER_S = 10.0
 
 UsersOption = Annotated[int, typer.Option(min=10, help="Simulated users.")]
 ItemsOption = Annotated[int, typer.Option(min=50, help="Simulated items alive at a time.")]
@@ -92,7 +96,10 @@ def up(as_json: JsonFlag = False) -> None:
         # What a broker of this command holds ends with it, and so must the snapshots of it.
         if settings.kafka is None:
             settings = settings.model_copy(update={"data_dir": Path(scratch) / "state"})
-        asyncio.run(_up(settings, stack, ready))
+        try:
+            asyncio.run(_up(settings, stack, ready))
+        finally:
+            _end_in_time()
 
 
 async def _up(settings: Settings, stack: Stack, ready: object) -> None:
@@ -135,7 +142,15 @@ def worker(
                 settings, brokers=brokers, redis_url=redis_url, stop=stop, on_ready=ready
             )
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        _end_in_time()
+
+
+def _end_in_time() -> None:
+    """Bound the end of the process: a thread that hangs must not keep it alive (law 9)."""
+    StopBound(_LINGER_S).start()
 
 
 def simulate(

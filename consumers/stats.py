@@ -6,6 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from consumers.frame_producer import FrameProducer
 from consumers.ownership import Ownership
 from consumers.refresh import Write
@@ -57,7 +60,7 @@ class WorkerStats:
         self._freshness = freshness
         self._wall_ms = wall_ms
         self._ranker = ranker
-        self._with_list: dict[int, set[int]] = {}
+        self._with_list: dict[int, NDArray[np.bool_]] = {}
         self.num_lists = 0
         self._started_s = time.monotonic()
         self._first_list_s: float | None = None
@@ -75,17 +78,28 @@ class WorkerStats:
         report = await self._write(batch, generated_at_ms=generated_at_ms)
         accepted = batch.user_rows[report.replies == Reply.ACCEPTED]
         self.num_lists += len(accepted)
-        self._with_list.setdefault(batch.partition, set()).update(accepted.tolist())
+        self._note(batch.partition, accepted)
         if self._first_list_s is None and len(accepted):
             self._first_list_s = round(time.monotonic() - self._started_s, 3)
         return report
+
+    def _note(self, partition: int, rows: NDArray[np.int32]) -> None:
+        """Remember who has a list: one byte per user row."""
+        known = self._with_list.get(partition, np.zeros(0, np.bool_))
+        top = int(rows.max(initial=-1))
+        if top >= len(known):
+            grown = np.zeros(max(top + 1, 2 * len(known), 1024), np.bool_)
+            grown[: len(known)] = known
+            known = grown
+        known[rows] = True
+        self._with_list[partition] = known
 
     def read(self) -> dict[str, Any]:
         """Return all figures. Counters are those of the partitions held now."""
         return {
             **self._engine.counters(),
             "lists_written": self.num_lists,
-            "users_with_list": sum(len(rows) for rows in self._with_list.values()),
+            "users_with_list": sum(int(rows.sum()) for rows in self._with_list.values()),
             "first_list_s": self._first_list_s,
             "freshness_ms": self._freshness_ms(),
             "lag": self._lag(),

@@ -130,13 +130,14 @@ class Consumer(SlabConsumer):
 
     async def on_stop(self) -> None:
         """Release everything and commit, unless the worker crashed."""
+        if self.app.crashed or self.crashed:
+            self._held.clear()
         try:
-            if self.app.crashed or self.crashed:
-                self._held.clear()
-            else:
-                await self._release(set(self._held))
-        finally:  # The thread stops and the group is left, whatever happened to a snapshot.
-            await super().on_stop()
+            await self._release(set(self._held))
+        except Exception as error:
+            # Raised from here it would only be logged, and the thread would never be stopped.
+            await self.crash(error)
+        await super().on_stop()
 
     async def _release(self, partitions: Iterable[TP]) -> None:
         async with self._handover:

@@ -78,6 +78,9 @@ class UserShard:
 class Engine:
     """Partitions held by this process, and the catalogue.
 
+    Figures are read from other threads while the state thread opens and drops partitions: they
+    go over copies of the two dictionaries.
+
     Args:
         num_partitions: Partitions of ``interactions``.
         num_item_partitions: Partitions of ``headwater-item-deltas``.
@@ -149,7 +152,7 @@ class Engine:
     def counters(self) -> dict[str, int]:
         """Sum the verdict counters over the user partitions; ``read`` is their sum."""
         totals = dict.fromkeys(COUNTERS, 0)
-        for shard in self.users.values():
+        for shard in list(self.users.values()):
             counts = shard.tables.counters
             for name in COUNTERS:
                 totals[name] += int(counts[name])
@@ -158,34 +161,34 @@ class Engine:
     @property
     def num_users(self) -> int:
         """Users with state."""
-        return sum(shard.tables.users.num_ids for shard in self.users.values())
+        return sum(shard.tables.users.num_ids for shard in list(self.users.values()))
 
     @property
     def num_items(self) -> int:
         """Items owned by the item partitions held."""
-        return sum(len(items.live_rows()) for items in self.items.values())
+        return sum(len(items.live_rows()) for items in list(self.items.values()))
 
     @property
     def num_evicted(self) -> int:
         """Users and items dropped for want of room, on either side."""
         users = sum(
             int(shard.tables.counters[name])
-            for shard in self.users.values()
+            for shard in list(self.users.values())
             for name in ("evicted_users", "evicted_items")
         )
-        return users + sum(int(items.counters["evicted"]) for items in self.items.values())
+        return users + sum(int(items.counters["evicted"]) for items in list(self.items.values()))
 
     @property
     def num_overflowed(self) -> int:
         """Pair increments that found no room in their row or budget."""
-        return sum(int(items.counters["overflowed"]) for items in self.items.values())
+        return sum(int(items.counters["overflowed"]) for items in list(self.items.values()))
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Return (used, bound) per table, the fullest partition of each kind."""
         found: dict[str, tuple[int, int]] = {}
         tables = {
-            "users": [shard.tables.sizes() for shard in self.users.values()],
-            "items": [items.sizes() for items in self.items.values()],
+            "users": [shard.tables.sizes() for shard in list(self.users.values())],
+            "items": [items.sizes() for items in list(self.items.values())],
             "catalogue": [self.catalogue.sizes()],
         }
         for prefix, each in tables.items():

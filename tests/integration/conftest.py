@@ -23,8 +23,9 @@ def deploy(
     def make(**settings: object) -> Deployment:
         folder = tmp_path / f"deployment-{len(made)}"
         folder.mkdir()
-        redis_url = str(settings.pop("redis_url", "")) or redis_server().url
-        made.append(Deployment(kafka=kafka, redis_url=redis_url, folder=folder, **settings))
+        servers = {"kafka": kafka, "redis_url": settings.pop("redis_url", None)}
+        servers["redis_url"] = servers["redis_url"] or redis_server().url
+        made.append(Deployment(folder=folder, **{**servers, **settings}))
         return made[-1]
 
     yield make

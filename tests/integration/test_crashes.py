@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
+from local.kafka import KafkaServer
 from stream.versions import parse_version
 from tests.integration.answers import newest_applied
 from tests.integration.conftest import Deploy
@@ -88,5 +89,36 @@ def test_workers_that_join_leave_and_die_under_load_end_in_the_same_state(deploy
     deployment.drain()
     until(lambda: has_lists_of_newest_events(deployment), "lists reflect the newest events")
     assert len(first.stats()["positions"]) == 2 * deployment.partitions
+    deployment.stop_all()
+    assert figures(deployment.engine()) == deployment.replay(LOG)
+
+
+def test_a_worker_without_partitions_takes_over_from_one_that_dies(deploy: Deploy) -> None:
+    deployment = deploy(partitions=1)
+    first = deployment.worker()
+    second = deployment.worker()
+    until(lambda: len(deployment.positions()) == 2, "both partitions are held")
+    log = LOG[:500]
+    deployment.produce(log)
+    deployment.drain()
+    holders = [worker for worker in (first, second) if worker.stats()["positions"]]
+    holders[0].kill()
+    deployment.produce(LOG[500:600])
+    deployment.drain()
+    deployment.stop_all()
+    assert figures(deployment.engine()) == deployment.replay(LOG[:600])
+
+
+def test_a_broker_that_restarts_under_load_loses_and_doubles_nothing(
+    deploy: Deploy, kafka_server: Callable[..., KafkaServer]
+) -> None:
+    server = kafka_server()
+    deployment = deploy(kafka=server.bootstrap)
+    worker = deployment.worker()
+    with load(deployment, LOG):
+        until(lambda: durable(worker) > 200, "snapshots hold some of the log")
+        server.kill()
+        server.start()
+    deployment.drain()
     deployment.stop_all()
     assert figures(deployment.engine()) == deployment.replay(LOG)

@@ -6,6 +6,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -103,32 +104,45 @@ def test_lists_follow_what_users_do(deploy: Deploy) -> None:
 
 
 def test_while_redis_is_away_state_goes_on_and_lists_catch_up(
-    deploy: Deploy, redis_server: Callable[..., RedisServer]
+    deploy: Deploy, redis_server: Callable[..., RedisServer], tmp_path: Path
 ) -> None:
-    server = redis_server()
+    server = redis_server(data_dir=tmp_path / "redis")
     deployment = deploy(redis_url=server.url)
     worker = deployment.worker()
-    deployment.produce(SEED_LOG[:600])
+    deployment.produce(SEED_LOG[:400])
     deployment.drain()
     until(lambda: not worker.stats()["freshness_ms"]["outstanding"], "every event has a list")
 
-    server.kill()
-    deployment.produce(SEED_LOG[600:])
-    deployment.drain()
-    until(lambda: "cannot be written to Redis" in readiness(worker), "the outage is noticed")
-    stats = worker.stats()
-    assert stats["read"] == len(SEED_LOG) and stats["freshness_ms"]["outstanding"]
-
-    server.start()  # Empty: whoever had a list gets one again.
-    newest = newest_applied(deployment.records(deployment.interactions, deployment.partitions))
+    def away(lines: list[bytes]) -> None:
+        server.kill()
+        deployment.produce(lines)
+        deployment.drain()
+        until(lambda: "cannot be written to Redis" in readiness(worker), "the outage is noticed")
+        assert worker.stats()["freshness_ms"]["outstanding"]
 
     def all_caught_up() -> bool:
-        versions = {user_id: version_of(deployment, user_id) for user_id in newest}
-        return all(
-            version is not None and version.next_offset > newest[user_id][0]
-            for user_id, version in versions.items()
-        )
+        records = deployment.records(deployment.interactions, deployment.partitions)
+        for user_id, (offset, _) in newest_applied(records).items():
+            version = version_of(deployment, user_id)
+            if version is None or version.next_offset <= offset:
+                return False
+        return True
 
+    away(SEED_LOG[400:800])
+    server.start()
+    until(all_caught_up, "every list reflects the newest event")
+
+    # What is owed survives the worker too.
+    away(SEED_LOG[800:])
+    deployment.stop_all()
+    server.start()
+    assert not all_caught_up()
+    worker = deployment.worker()
+    until(all_caught_up, "every list reflects the newest event")
+
+    # Redis comes back empty: those who do nothing get their lists again as well.
+    deployment.redis.flushall()
     until(all_caught_up, "every user has a list again")
     until(lambda: not worker.stats()["freshness_ms"]["outstanding"], "every event has a list")
+    assert worker.stats()["read"] == len(SEED_LOG)
     deployment.stop_all()

@@ -90,7 +90,6 @@ def test_misrouted_and_bad_records_are_counted_once_and_end_in_the_same_state(
 
     expected = deployment.replay(LOG + [value or b"" for value in BAD] * deployment.partitions)
     expected |= {"routed": num_misrouted, "read": expected["read"] + num_misrouted}
-    # Copies lie elsewhere in the log, so that rows of pairs are folded in another order.
     assert figures(deployment.engine()) == expected
 
     letters = Counter(
