@@ -88,7 +88,6 @@ class CoOccurrence:
     ) -> tuple[int, int]:
         """Fold a frame; see :func:`add_rows` for the rows, the keys and what is returned."""
         num_lost, num_old = add_rows(
-            self.lines,
             self.lines.reshape(-1),
             self.heads,
             self.headers,

@@ -51,6 +51,7 @@ CF_SUM = 7
 WORDS = 8
 
 _MAX_COUNT = np.int64(0xFFFFFFFF)
+_WIDTH = np.uint64(LINE_WORDS)
 
 
 @kernel
@@ -74,28 +75,28 @@ def _log2(num_lines: int) -> int:
 
 
 @kernel
-def take_block(lines: NDArray[np.uint32], heads: NDArray[np.int64], num_lines: int) -> int:
+def take_block(words: NDArray[np.uint32], heads: NDArray[np.int64], num_lines: int) -> int:
     """Hand out a zeroed block; return its first line, -1 when the arena's budget is spent."""
     size_class = FREE + _log2(num_lines)
     if heads[size_class] > 0:
         start = heads[size_class] - 1
-        heads[size_class] = np.int64(lines[start, 0])
+        heads[size_class] = np.int64(words[start * LINE_WORDS])
     else:
         start = heads[USED]
         if start + num_lines > heads[END]:
             return -1
         heads[USED] = start + num_lines
-    lines[start : start + num_lines] = 0
+    words[start * LINE_WORDS : (start + num_lines) * LINE_WORDS] = 0
     return int(start)
 
 
 @kernel
 def give_block(
-    lines: NDArray[np.uint32], heads: NDArray[np.int64], start: int, num_lines: int
+    words: NDArray[np.uint32], heads: NDArray[np.int64], start: int, num_lines: int
 ) -> None:
     """Take a block back for reuse at its size."""
     size_class = FREE + _log2(num_lines)
-    lines[start, 0] = np.uint32(heads[size_class])
+    words[start * LINE_WORDS] = np.uint32(heads[size_class])
     heads[size_class] = start + 1
 
 
@@ -109,92 +110,123 @@ def reset(heads: NDArray[np.int64], slot: int, generation: int, begin: int) -> N
 
 
 @kernel
+def line_at(start: int, num_lines: int, key: int, step: int) -> np.uint64:
+    """Return the first word of the line that a key is looked for in after so many others."""
+    mask = np.uint64(num_lines - 1)
+    line = np.uint64(start) + ((spread(key) + np.uint64(step)) & mask)
+    return np.uint64(line * _WIDTH)
+
+
+@kernel
+def add_to_line(
+    words: NDArray[np.uint32], line: np.uint64, key: int, out: int, into: int, cf: int
+) -> bool:
+    """Add to a key's entry in one line, or make it there; False where others fill the line.
+
+    A line fills from its first lane and only a full one sends a new key on, so a key that its
+    line has room for stands nowhere else.
+    """
+    word = np.uint32(key + 1)
+    key_0 = words[line]
+    key_1 = words[line + np.uint64(1)]
+    key_2 = words[line + np.uint64(2)]
+    key_3 = words[line + np.uint64(3)]
+    # 1 + lane of the key, 0 = none; without branches, for no predictor can guess the lane.
+    lane = (
+        np.uint64(key_0 == word)
+        + np.uint64(2) * np.uint64(key_1 == word)
+        + np.uint64(3) * np.uint64(key_2 == word)
+        + np.uint64(4) * np.uint64(key_3 == word)
+    )
+    if lane == np.uint64(0):
+        if key_3 != np.uint32(0):
+            return False
+        used = np.uint64(key_0 != 0) + np.uint64(key_1 != 0) + np.uint64(key_2 != 0)
+        _write(words, line + used, key, out, into, cf)
+        return True
+    at = line + lane - np.uint64(1)
+    words[at + np.uint64(OUT)] = saturated(words[at + np.uint64(OUT)], out)
+    words[at + np.uint64(IN)] = saturated(words[at + np.uint64(IN)], into)
+    words[at + np.uint64(CF)] = saturated(words[at + np.uint64(CF)], cf)
+    return True
+
+
+@kernel
 def _write(
-    lines: NDArray[np.uint32], line: int, lane: int, key: int, out: int, into: int, cf: int
+    words: NDArray[np.uint32], at: np.uint64, key: int, out: int, into: int, cf: int
 ) -> None:
-    lines[line, lane] = np.uint32(key + 1)
-    lines[line, OUT + lane] = np.uint32(out)
-    lines[line, IN + lane] = np.uint32(into)
-    lines[line, CF + lane] = np.uint32(cf)
+    words[at] = np.uint32(key + 1)
+    words[at + np.uint64(OUT)] = np.uint32(out)
+    words[at + np.uint64(IN)] = np.uint32(into)
+    words[at + np.uint64(CF)] = np.uint32(cf)
 
 
 @kernel
 def _place(
-    lines: NDArray[np.uint32], start: int, num_lines: int, key: int, out: int, into: int, cf: int
+    words: NDArray[np.uint32], start: int, num_lines: int, key: int, out: int, into: int, cf: int
 ) -> bool:
-    """Add to a key's entry or make one in its first empty slot; False where there is none."""
-    mask = num_lines - 1
-    home = np.int64(spread(key))
+    """Add to a key's entry or make one in the first line with room; False where there is none."""
     for step in range(min(PROBED_LINES, num_lines)):
-        line = start + ((home + step) & mask)
-        for lane in range(LANES):
-            found = np.int64(lines[line, lane])
-            if found == key + 1:
-                lines[line, OUT + lane] = saturated(lines[line, OUT + lane], out)
-                lines[line, IN + lane] = saturated(lines[line, IN + lane], into)
-                lines[line, CF + lane] = saturated(lines[line, CF + lane], cf)
-                return True
-            if found == 0:
-                _write(lines, line, lane, key, out, into, cf)
-                return True
+        if add_to_line(words, line_at(start, num_lines, key, step), key, out, into, cf):
+            return True
     return False
 
 
 @kernel
 def _give_way(
-    lines: NDArray[np.uint32], start: int, num_lines: int, key: int, out: int, into: int, cf: int
+    words: NDArray[np.uint32], start: int, num_lines: int, key: int, out: int, into: int, cf: int
 ) -> None:
     """Weaken the smallest probed entry by a newcomer's weight; replace it when nothing is left."""
-    mask = num_lines - 1
-    home = np.int64(spread(key))
-    least = np.int64(-1)
-    smallest_line = np.int64(start)
-    smallest_lane = 0
+    least = np.uint64(0xFFFFFFFFFFFFFFFF)
+    smallest = np.uint64(0)
     for step in range(min(PROBED_LINES, num_lines)):
-        line = start + ((home + step) & mask)
+        line = line_at(start, num_lines, key, step)
         for lane in range(LANES):
-            weight = np.int64(lines[line, OUT + lane])
-            weight += np.int64(lines[line, IN + lane]) + np.int64(lines[line, CF + lane])
-            if least < 0 or weight < least:
+            at = line + np.uint64(lane)
+            weight = np.uint64(words[at + np.uint64(OUT)])
+            weight += np.uint64(words[at + np.uint64(IN)])
+            weight += np.uint64(words[at + np.uint64(CF)])
+            if weight < least:
                 least = weight
-                smallest_line = np.int64(line)
-                smallest_lane = lane
+                smallest = at
     left = np.int64(out + into + cf)
-    if least <= left:
-        _write(lines, smallest_line, smallest_lane, key, out, into, cf)
+    if np.int64(least) <= left:
+        _write(words, smallest, key, out, into, cf)
         return
     for field in (CF, IN, OUT):
-        count = np.int64(lines[smallest_line, field + smallest_lane])
+        count = np.int64(words[smallest + np.uint64(field)])
         taken = left if left < count else count
-        lines[smallest_line, field + smallest_lane] = np.uint32(count - taken)
+        words[smallest + np.uint64(field)] = np.uint32(count - taken)
         left -= taken
 
 
 @kernel
 def copy_block(
-    lines: NDArray[np.uint32], start: int, num_lines: int, to: int, to_lines: int
+    words: NDArray[np.uint32], start: int, num_lines: int, to: int, to_lines: int
 ) -> int:
     """Copy a block's entries into another, empty one; return how many found no slot there."""
     num_lost = 0
     for line in range(start, start + num_lines):
         for lane in range(LANES):
-            if lines[line, lane] != 0:
-                placed = _place(
-                    lines,
-                    to,
-                    to_lines,
-                    np.int64(lines[line, lane]) - 1,
-                    np.int64(lines[line, OUT + lane]),
-                    np.int64(lines[line, IN + lane]),
-                    np.int64(lines[line, CF + lane]),
-                )
-                num_lost += not placed
+            at = np.uint64(line) * _WIDTH + np.uint64(lane)
+            if words[at] == np.uint32(0):
+                break  # A line fills from its first lane.
+            placed = _place(
+                words,
+                to,
+                to_lines,
+                np.int64(words[at]) - 1,
+                np.int64(words[at + np.uint64(OUT)]),
+                np.int64(words[at + np.uint64(IN)]),
+                np.int64(words[at + np.uint64(CF)]),
+            )
+            num_lost += not placed
     return num_lost
 
 
 @kernel
 def add_entry(
-    lines: NDArray[np.uint32],
+    words: NDArray[np.uint32],
     heads: NDArray[np.int64],
     headers: NDArray[np.int64],
     row: int,
@@ -211,7 +243,7 @@ def add_entry(
     gives way.
 
     Args:
-        lines: uint32 (lines, LINE_WORDS), changed.
+        words: uint32 (lines * LINE_WORDS,), changed.
         heads: int64 (slots, HEADS), changed.
         headers: int64 (N, slots, WORDS): where the item's block stands, changed.
         row: The item's row in ``headers``.
@@ -226,24 +258,24 @@ def add_entry(
         How many pairs found no room.
     """
     start, num_lines = headers[row, slot, START], headers[row, slot, NUM_LINES]
-    if num_lines > 0 and _place(lines, start, num_lines, key, out, into, cf):
+    if num_lines > 0 and _place(words, start, num_lines, key, out, into, cf):
         return 0
     num_lost = 0
     while num_lines < max_lines:
         more_lines = max(1, 2 * num_lines)
-        to = take_block(lines, heads[slot], more_lines)
+        to = take_block(words, heads[slot], more_lines)
         if to < 0:
             break
         if num_lines > 0:
-            num_lost += copy_block(lines, start, num_lines, to, more_lines)
-            give_block(lines, heads[slot], start, num_lines)
+            num_lost += copy_block(words, start, num_lines, to, more_lines)
+            give_block(words, heads[slot], start, num_lines)
         start, num_lines = to, more_lines
         headers[row, slot, START] = start
         headers[row, slot, NUM_LINES] = num_lines
-        if _place(lines, start, num_lines, key, out, into, cf):
+        if _place(words, start, num_lines, key, out, into, cf):
             return num_lost
     if num_lines > 0:
-        _give_way(lines, start, num_lines, key, out, into, cf)
+        _give_way(words, start, num_lines, key, out, into, cf)
     return num_lost + 1
 
 
@@ -262,6 +294,7 @@ def forget_keys(
         headers: int64 (N, slots, WORDS).
         is_gone: bool (keys,).
     """
+    words = lines.reshape(-1)
     kept = np.empty((np.int64(1) << MAX_LOG2_LINES, LINE_WORDS), np.uint32)
     for row in range(headers.shape[0]):
         for slot in range(headers.shape[1]):
@@ -289,5 +322,5 @@ def forget_keys(
                         out = np.int64(kept[line, OUT + lane])
                         into = np.int64(kept[line, IN + lane])
                         cf = np.int64(kept[line, CF + lane])
-                        if not _place(lines, start, num_lines, key, out, into, cf):
-                            _give_way(lines, start, num_lines, key, out, into, cf)
+                        if not _place(words, start, num_lines, key, out, into, cf):
+                            _give_way(words, start, num_lines, key, out, into, cf)

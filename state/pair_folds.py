@@ -13,22 +13,20 @@ from numpy.typing import NDArray
 
 from state.kernels import kernel
 from state.pair_arena import (
-    CF,
     CF_SUM,
     GENERATION,
-    IN,
     IN_SUM,
     INTERACTIONS,
     LINE_WORDS,
     NUM_LINES,
-    OUT,
     OUT_SUM,
     START,
     STRENGTHS,
     WORDS,
     add_entry,
+    add_to_line,
+    line_at,
     reset,
-    saturated,
     spread,
 )
 from state.prefetch import prefetch
@@ -37,8 +35,6 @@ from state.prefetch import prefetch
 _HEADERS_AHEAD = 4
 _LINES_AHEAD = 2
 _LINE_BYTES = np.uint64(64)
-_ONE = np.uint64(1)
-_WIDTH = np.uint64(LINE_WORDS)
 
 
 @kernel
@@ -46,54 +42,6 @@ def _renew(headers: NDArray[np.int64], row: int, slot: int, generation: int) -> 
     headers[row, slot, GENERATION] = generation
     for word in range(1, WORDS):
         headers[row, slot, word] = 0
-
-
-@kernel
-def _add_at_home(
-    words: NDArray[np.uint32],
-    start: int,
-    num_lines: int,
-    key: int,
-    out: int,
-    into: int,
-    cf: int,
-) -> bool:
-    """Add to the key's entry, or make it, where the home line has it or has room (most have).
-
-    A line fills from its first lane and only a full one sends a new key on, so a key that its
-    home line has room for stands nowhere else.
-
-    Returns:
-        False where the home line is full of other keys; then nothing was changed.
-    """
-    line = (np.uint64(start) + (spread(key) & np.uint64(num_lines - 1))) * _WIDTH
-    word = np.uint32(key + 1)
-    key_0 = words[line]
-    key_1 = words[line + _ONE]
-    key_2 = words[line + np.uint64(2)]
-    key_3 = words[line + np.uint64(3)]
-    # 1 + lane of the key, 0 = none; without branches, for no predictor can guess the lane.
-    lane = (
-        np.uint64(key_0 == word)
-        + np.uint64(2) * np.uint64(key_1 == word)
-        + np.uint64(3) * np.uint64(key_2 == word)
-        + np.uint64(4) * np.uint64(key_3 == word)
-    )
-    if lane == np.uint64(0):
-        if key_3 != np.uint32(0):
-            return False
-        used = np.uint64(key_0 != 0) + np.uint64(key_1 != 0) + np.uint64(key_2 != 0)
-        at = line + used
-        words[at] = word
-        words[at + np.uint64(OUT)] = np.uint32(out)
-        words[at + np.uint64(IN)] = np.uint32(into)
-        words[at + np.uint64(CF)] = np.uint32(cf)
-        return True
-    at = line + lane - _ONE
-    words[at + np.uint64(OUT)] = saturated(words[at + np.uint64(OUT)], out)
-    words[at + np.uint64(IN)] = saturated(words[at + np.uint64(IN)], into)
-    words[at + np.uint64(CF)] = saturated(words[at + np.uint64(CF)], cf)
-    return True
 
 
 @kernel
@@ -149,7 +97,6 @@ def _prefetch_lines(
 
 @kernel
 def add_rows(
-    lines: NDArray[np.uint32],
     words: NDArray[np.uint32],
     heads: NDArray[np.int64],
     headers: NDArray[np.int64],
@@ -172,8 +119,7 @@ def add_rows(
     """Fold one frame's rows into every window.
 
     Args:
-        lines: uint32 (W * G * arena lines, LINE_WORDS), changed.
-        words: uint32, the same memory in one dimension.
+        words: uint32 (W * G * arena lines * LINE_WORDS,), changed.
         heads: int64 (W * G, HEADS), changed.
         headers: int64 (N, W * G, WORDS), changed.
         slots: int64 (W,), scratch, zeros at first.
@@ -198,8 +144,8 @@ def add_rows(
     num_rows = len(item_refs)
     num_windows = len(generation_ms)
     num_generations = len(heads) // num_windows
-    arena_lines = len(lines) // len(heads)
-    lines_at = lines.ctypes.data
+    arena_lines = len(words) // LINE_WORDS // len(heads)
+    lines_at = words.ctypes.data
     headers_at = headers.ctypes.data
     num_lost = 0
     num_old = 0
@@ -230,7 +176,7 @@ def add_rows(
             if heads[slot, GENERATION] != generation:
                 reset(heads, slot, generation, slot * arena_lines)
             num_lost += _add_row(
-                lines, words, heads, headers, max_lines, weights, owned_rows, id_rows,
+                words, heads, headers, max_lines, weights, owned_rows, id_rows,
                 row, key, slot, generation, np.int64(counts[index]), np.int64(strengths[index]),
                 pair_refs, pair_lags, pair_weights, pair_splits[index], pair_splits[index + 1],
             )  # fmt: skip
@@ -239,7 +185,6 @@ def add_rows(
 
 @kernel
 def _add_row(
-    lines: NDArray[np.uint32],
     words: NDArray[np.uint32],
     heads: NDArray[np.int64],
     headers: NDArray[np.int64],
@@ -278,9 +223,11 @@ def _add_row(
             cf_sum += cf
             size = headers[row, slot, NUM_LINES]
             start = headers[row, slot, START]
-            if size == 0 or not _add_at_home(words, start, size, neighbour, 0, order, cf):
+            if size == 0 or not add_to_line(
+                words, line_at(start, size, neighbour, 0), neighbour, 0, order, cf
+            ):
                 num_lost += add_entry(
-                    lines, heads, headers, row, slot, max_lines, neighbour, 0, order, cf
+                    words, heads, headers, row, slot, max_lines, neighbour, 0, order, cf
                 )
         headers[row, slot, INTERACTIONS] += count
         headers[row, slot, STRENGTHS] += strength
@@ -298,8 +245,8 @@ def _add_row(
         headers[previous, slot, CF_SUM] += cf
         size = headers[previous, slot, NUM_LINES]
         start = headers[previous, slot, START]
-        if size == 0 or not _add_at_home(words, start, size, key, order, 0, cf):
+        if size == 0 or not add_to_line(words, line_at(start, size, key, 0), key, order, 0, cf):
             num_lost += add_entry(
-                lines, heads, headers, previous, slot, max_lines, key, order, 0, cf
+                words, heads, headers, previous, slot, max_lines, key, order, 0, cf
             )
     return num_lost

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from state import pair_arena as arena
-from state.pair_folds import _add_at_home
 
 ADDITIONS = st.lists(
     st.tuples(st.integers(0, 2), st.integers(0, 40), st.integers(1, 60), st.integers(0, 255)),
@@ -29,11 +28,13 @@ class Arena:
         header = self.headers[row, 0]
         size = header[arena.NUM_LINES]
         words = self.lines.reshape(-1)
-        if fast and size and _add_at_home(words, header[arena.START], size, key, out, 0, cf):
-            return 0
+        if fast and size:
+            line = arena.line_at(header[arena.START], size, key, 0)
+            if arena.add_to_line(words, line, key, out, 0, cf):
+                return 0
         return int(
             arena.add_entry(
-                self.lines, self.heads, self.headers, row, 0, self.max_lines, key, out, 0, cf
+                words, self.heads, self.headers, row, 0, self.max_lines, key, out, 0, cf
             )
         )
 
