@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import consumers  # noqa: F401  (first: it points numba at the cache of these sources)
 from local import ports
 from local.kafka import KafkaServer
 from local.process import LocalServerError
