@@ -63,6 +63,8 @@ def main() -> None:
     """Run the command line; every failure of the world is one line on stderr."""
     try:
         app()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
     except ConfigurationError as error:
         errors.print(f"headwater: {error}", markup=False)
         raise SystemExit(2) from None

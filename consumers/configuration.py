@@ -6,11 +6,13 @@ other module holds a Settings.
 
 from __future__ import annotations
 
+import difflib
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from models.fusion import FusionRanker
 from state.item_limits import CatalogueLimits, ItemLimits
@@ -32,6 +34,30 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
+# Names with our prefix that are not settings: the tests' own.
+_OTHERS = {"HEADWATER_REQUIRE_SERVERS", "HEADWATER_TEST_DATA"}
+
+
+def _refuse_unknown() -> None:
+    """Raise ConfigurationError for a misspelt setting: to ignore it would be to do without it."""
+    known = set(_OTHERS)
+    for name, field in Settings.model_fields.items():
+        known.add(f"HEADWATER_{name.upper()}")
+        group = field.annotation
+        if isinstance(group, type) and issubclass(group, BaseModel):
+            known |= {f"HEADWATER_{name.upper()}__{each.upper()}" for each in group.model_fields}
+    given = {name for name in os.environ if name.upper().startswith("HEADWATER_")}
+    unknown = sorted(name for name in given if name.upper() not in known)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0].upper(), sorted(known), n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        message = (
+            f"expected settings of docs/configuration.md in the environment, got "
+            f"{', '.join(unknown)}{hint}"
+        )
+        raise ConfigurationError(message)
+
+
 def load_settings(overrides: Sequence[str] = ()) -> Settings:
     """Read the environment, then ``NAME=VALUE`` overrides (``users.link_ms=86400000``).
 
@@ -40,6 +66,7 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
     Raises:
         ConfigurationError: If a name is unknown or a value is out of its bounds.
     """
+    _refuse_unknown()
     try:
         settings = Settings()
         if not overrides:
@@ -123,6 +150,7 @@ def make_pipeline(
             pool_size=max(150, ranking.slate_size),
             max_per_author=ranking.max_per_author,
             allow_repeats=allow_repeats,
+            refill_seen=ranking.refill_seen,
         ),
     )
 

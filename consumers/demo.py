@@ -36,7 +36,7 @@ from stream.settings import Settings
 _ROOT = Path(__file__).resolve().parent.parent
 # The weights that a documented command trained on the simulator's log (docs/weights.md).
 DEMO_WEIGHTS = _ROOT / "models" / "demo_weights"
-_START_BOUND_S = 120.0
+_START_BOUND_S = 600.0
 _DRAIN_BOUND_S = 30.0
 _REFRESH_S = 0.25
 _MAX_ACTIONS = 4

@@ -33,6 +33,7 @@ class Erasures:
         self._epoch = epoch
         self._waiting: OrderedDict[bytes, str] = OrderedDict()
         self._wake = asyncio.Event()
+        self._is_waiting = False
 
     def __len__(self) -> int:
         """Return how many wait."""
@@ -79,5 +80,9 @@ class Erasures:
             if not self._waiting:
                 self._wake.clear()
             elif not report.is_answered.all():
-                logger.warning("%d erasures wait for Redis: %s", len(self._waiting), report.error)
+                if not self._is_waiting:
+                    logger.warning("%d erasures wait for Redis: %s", len(batch), report.error)
+                self._is_waiting = True
                 await asyncio.sleep(_RETRY_S)
+                continue
+            self._is_waiting = False

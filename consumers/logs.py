@@ -17,7 +17,12 @@ _BLOCK_LINES = 4096
 
 def allows_repeats(name: str) -> bool:
     """Whether the log's users consume items again; unknown logs are taken to."""
-    return recognise(Path(name)).repeats if Path(name).is_dir() else True
+    if not Path(name).is_dir():
+        return True
+    try:
+        return recognise(Path(name)).repeats
+    except AdapterError as error:
+        raise ConfigurationError(str(error)) from error
 
 
 def read_lines(name: str, *, limit: int | None = None) -> Iterator[list[bytes]]:

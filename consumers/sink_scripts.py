@@ -14,12 +14,18 @@ STALE = 0  # A newer version stands there.
 SAME = 2  # This very version stands there: our own write before a lost reply.
 BLOCKED = -1  # The user was erased after the list was made.
 
-# KEYS: list[, tombstone]. ARGV: version, ttl_ms, items, generated_at, events_to, model.
+# KEYS: list[, tombstone]. ARGV: version, ttl_ms, items, generated_at, events_to, model. These keys
+# are ours: whatever else somebody put there is replaced, or one key would hold up every list. (Not
+# deleted blindly: after a DEL a full server takes writes that it should refuse.)
 WRITE_LIST = """
 if KEYS[2] then
+  local kind = redis.call('TYPE', KEYS[2]).ok
+  if kind ~= 'string' and kind ~= 'none' then redis.call('DEL', KEYS[2]) end
   local stone = redis.call('GET', KEYS[2])
   if stone and ARGV[1] < stone then return -1 end
 end
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
 local held = redis.call('HGET', KEYS[1], 'version')
 if held then
   if held == ARGV[1] then return 2 end
@@ -34,6 +40,10 @@ return 1
 # KEYS: list, tombstone. ARGV: version, retention_ms. Deletes first: a full server refuses the SET
 # but not what frees memory.
 ERASE_USER = """
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
+local stone = redis.call('TYPE', KEYS[2]).ok
+if stone ~= 'string' and stone ~= 'none' then redis.call('DEL', KEYS[2]) end
 local list = redis.call('HGET', KEYS[1], 'version')
 if list and list < ARGV[1] then redis.call('DEL', KEYS[1]) end
 local held = redis.call('GET', KEYS[2])

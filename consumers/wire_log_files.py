@@ -115,7 +115,7 @@ def records_of(blocks: Iterable[list[bytes]], start_index: int = 0) -> Iterator[
             key: bytes | None = None
             try:
                 head = _decode_head(line)
-            except (msgspec.DecodeError, ValueError):
+            except (msgspec.DecodeError, ValueError, RecursionError):
                 pass  # Produced as it is: the worker says what is wrong with it.
             else:
                 key = head.user_id.encode()

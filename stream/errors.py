@@ -7,8 +7,7 @@ HeadwaterError
 ├── LogGap                 a log starts above the offset that the state wants
 │   └── FrameHole          an item-deltas frame starts above its watermark
 ├── CorruptBatch           Kafka handed out a record batch that cannot be read
-├── StateMismatch          a snapshot does not fit (schema, partitions, checksum)
-└── Fenced                 this worker no longer owns what it was about to write
+└── StateMismatch          a snapshot does not fit (schema, partitions, checksum)
 ```
 Bad data is never an exception: decoders return ``(batch, rejects)``.
 """
@@ -40,7 +39,3 @@ class CorruptBatch(HeadwaterError):
 
 class StateMismatch(HeadwaterError):
     """A snapshot cannot be used: other schema, other partition count, or a broken checksum."""
-
-
-class Fenced(HeadwaterError):
-    """This worker no longer owns the partition it was about to write for."""

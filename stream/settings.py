@@ -215,6 +215,9 @@ class RankingSettings(_Group):
     repeats: Literal["allow", "exclude"] = Field(
         "exclude", description="Whether consumed items may be recommended again."
     )
+    refill_seen: bool = Field(
+        False, description="Whether consumed items fill a list that would be short."
+    )
     max_per_author: int = Field(
         5, ge=0, le=1000, description="Items of one author in a list; 0 = no cap."
     )

@@ -213,15 +213,6 @@ def test_a_replica_refuses_writes_and_a_promoted_one_takes_them(redis_server):
     client.close()
 
 
-def test_a_wrong_type_of_key_is_one_lists_trouble_only(redis, redis_url):
-    redis.set("rec:{u1}", "something else")
-    report = with_sink(
-        redis_url, lambda sink: sink.write(batch_of([b"u1", b"u2"]), generated_at_ms=1)
-    )
-    assert kinds(report) == [Reply.OTHER, Reply.ACCEPTED]
-    assert "WRONGTYPE" in (report.error or "")
-
-
 def test_a_wrong_password_is_reported_as_refused(redis_server):
     server = redis_server()
     client = Redis.from_url(server.url)
@@ -289,3 +280,16 @@ def test_a_line_cut_amid_the_replies_loses_and_doubts_nothing(redis_server, afte
     assert set(kinds(report)) <= {Reply.ACCEPTED, Reply.SAME}
     with Redis.from_url(server.url) as client:
         assert client.dbsize() == len(users)
+
+
+def test_a_key_of_another_type_is_replaced_and_holds_up_nobody(redis, redis_url):
+    redis.set("rec:{u1}", "hello")
+    list_key, stone_key = list_keys(b"u2")
+    redis.hset(stone_key, "a", "b")
+
+    async def use(sink):
+        return await sink.write(batch_of([b"u1", b"u2"]), generated_at_ms=1)
+
+    report = with_sink(redis_url, use)
+    assert kinds(report) == [Reply.ACCEPTED, Reply.ACCEPTED]
+    assert redis.hget(list_key, "model") == b"fusion"

@@ -1,0 +1,42 @@
+"""Settings become arguments; what cannot work is one clear line."""
+
+import pytest
+
+from consumers.configuration import (
+    differing,
+    load_settings,
+    make_engine,
+    make_fusion,
+    make_pipeline,
+)
+from stream.errors import ConfigurationError
+
+
+def test_defaults_make_an_engine_a_pipeline_and_a_ranker():
+    settings = load_settings()
+    make_pipeline(settings, make_engine(settings, partitions=2))
+    assert make_fusion(settings).k == settings.ranking.fusion_k
+    assert differing(settings) == {}
+
+
+def test_an_override_is_typed_bounded_and_listed():
+    settings = load_settings(["users.link_ms=5000", "items.windows_ms=[60000]"])
+    assert settings.users.link_ms == 5000
+    assert differing(settings) == {"users.link_ms": 5000, "items.windows_ms": [60000]}
+
+
+@pytest.mark.parametrize("override", ["users.nothing=1", "nothing=1", "users.link_ms", "users=1"])
+def test_an_override_that_names_no_setting_is_refused(override):
+    with pytest.raises(ConfigurationError):
+        load_settings([override])
+
+
+def test_a_value_out_of_bounds_names_the_setting_and_what_came():
+    with pytest.raises(ConfigurationError, match=r"HEADWATER_USERS__MAX_HISTORY.*got 1"):
+        load_settings(["users.max_history=1"])
+
+
+def test_a_misspelt_setting_in_the_environment_is_refused(monkeypatch):
+    monkeypatch.setenv("HEADWATER_KAFAK", "x")
+    with pytest.raises(ConfigurationError, match="HEADWATER_KAFAK, did you mean HEADWATER_KAFKA"):
+        load_settings()
