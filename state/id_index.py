@@ -162,7 +162,9 @@ class IdIndex:
             raise ValueError(msg)
         self.reserve(stop - begin, int(part.sum(dtype=np.int64)))
         buffer = writable(buffer, np.uint8)
-        return int(intern_spans(self.columns, buffer, starts, lengths, rows_out, begin, stop))
+        hashes = np.empty(stop, np.uint64)
+        columns = self.columns
+        return int(intern_spans(columns, buffer, starts, lengths, rows_out, hashes, begin, stop))
 
     def find(
         self,

@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from state.hashing import hash64, spans_equal
 from state.kernels import kernel
+from state.prefetch import prefetch
+
+# Spans between two of the three steps in which an id is asked for.
+_AHEAD = 6
 
 UNKNOWN = -1
 NO_ROOM = -2
@@ -110,18 +114,50 @@ def add_row(
 
 
 @kernel
+def _prefetch_entry(ids: IdColumns, hashed: np.uint64) -> None:
+    """Ask for where the row of a hash's first slot keeps its span; the slot is there by now."""
+    row = np.int64(ids.slots[hashed & np.uint64(len(ids.slots) - 1)] & np.uint64(0xFFFFFFFF)) - 1
+    if row >= 0:
+        prefetch(np.uint64(ids.starts.ctypes.data) + np.uint64(8 * row))
+        prefetch(np.uint64(ids.lengths.ctypes.data) + np.uint64(4 * row))
+
+
+@kernel
+def _prefetch_bytes(ids: IdColumns, hashed: np.uint64) -> None:
+    """Ask for the bytes of the row of a hash's first slot."""
+    row = np.int64(ids.slots[hashed & np.uint64(len(ids.slots) - 1)] & np.uint64(0xFFFFFFFF)) - 1
+    if row >= 0:
+        prefetch(np.uint64(ids.arena.ctypes.data) + np.uint64(ids.starts[row]))
+
+
+@kernel
 def intern_spans(
     ids: IdColumns,
     buffer: NDArray[np.uint8],
     starts: NDArray[np.int64],
     lengths: NDArray[np.int32],
     rows_out: NDArray[np.int32],
+    hashes: NDArray[np.uint64],
     begin: int,
     end: int,
 ) -> int:
-    """Find or add each span of ``[begin, end)``; return the first without room, or ``end``."""
+    """Find or add each span of ``[begin, end)``; return the first without room, or ``end``.
+
+    ``hashes`` uint64 (E,) is scratch. Slots, columns and bytes are misses to memory one after
+    the other, so each is asked for some spans before it is read.
+    """
     for i in range(begin, end):
-        hashed = hash_id(ids, buffer, starts[i], lengths[i])
+        hashes[i] = hash_id(ids, buffer, starts[i], lengths[i])
+    mask = np.uint64(len(ids.slots) - 1)
+    slots_at = np.uint64(ids.slots.ctypes.data)
+    for i in range(begin, end):
+        if i + 3 * _AHEAD < end:
+            prefetch(slots_at + (hashes[i + 3 * _AHEAD] & mask) * np.uint64(8))
+        if i + 2 * _AHEAD < end:
+            _prefetch_entry(ids, hashes[i + 2 * _AHEAD])
+        if i + _AHEAD < end:
+            _prefetch_bytes(ids, hashes[i + _AHEAD])
+        hashed = hashes[i]
         row = find_row(ids, buffer, starts[i], lengths[i], hashed)
         if row < 0:
             row = add_row(ids, buffer, starts[i], lengths[i], hashed)

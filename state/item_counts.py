@@ -20,11 +20,15 @@ from numpy.typing import NDArray
 from state.item_limits import DAY_MS, HOUR_MS, MINUTE_MS, ItemLimits
 from state.kernels import kernel
 from state.large_arrays import large_zeros
+from state.prefetch import prefetch
 
 # Columns of an hour or day tile: WATCH, LIKE, COMMENT, SHARE, NOT_INTERESTED, strength.
 NUM_ACTIONS = 5
 NUM_COLUMNS = NUM_ACTIONS + 1
 STRENGTH = NUM_ACTIONS
+
+# How many rows ahead the kernel asks for an item's tiles.
+_AHEAD = 8
 
 _LIKE = 1
 _UNLIKE = 6
@@ -46,6 +50,24 @@ def _advance(
     for tile in range(max(newest // 1440 + 1, minute // 1440 - num_days + 1), minute // 1440 + 1):
         at = start + (tile % num_days) * NUM_COLUMNS
         tiles[row, at : at + NUM_COLUMNS] = 0
+
+
+@kernel
+def _prefetch_tiles(
+    tiles: NDArray[np.int32],
+    newest_minutes: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    row: int,
+    minute: int,
+) -> None:
+    """Ask for the three tiles of a row that hold a minute, and for its newest one."""
+    hours_at = sizes[0]
+    days_at = hours_at + sizes[1] * NUM_COLUMNS
+    start = np.uint64(tiles.ctypes.data) + np.uint64(row * tiles.shape[1] * 4)
+    prefetch(np.uint64(newest_minutes.ctypes.data) + np.uint64(row * 8))
+    prefetch(start + np.uint64(4 * (minute % sizes[0])))
+    prefetch(start + np.uint64(4 * (hours_at + minute // 60 % sizes[1] * NUM_COLUMNS)))
+    prefetch(start + np.uint64(4 * (days_at + minute // 1440 % sizes[2] * NUM_COLUMNS)))
 
 
 @kernel
@@ -79,6 +101,10 @@ def add_rows(
     days_at = hours_at + num_hours * NUM_COLUMNS
     num_old = 0
     for index in range(len(rows)):
+        ahead = index + _AHEAD
+        if ahead < len(rows) and rows[ahead] >= 0:
+            minute = timestamps_ms[ahead] // MINUTE_MS
+            _prefetch_tiles(tiles, newest_minutes, sizes, np.int64(rows[ahead]), minute)
         row = rows[index]
         if row < 0:
             continue

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from state.hashing import hash64
+from state.kernels import kernel
 
 # An id is referred to by 16 bits.
 MAX_FRAME_IDS = 65_536
@@ -38,7 +39,7 @@ OUT_END = 11
 FRAME_COLUMNS = 12
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write_varint(out: NDArray[np.uint8], at: int, value: np.uint64) -> int:
     """Write an unsigned integer in groups of seven bits, lowest first; return the next place."""
     while value >= np.uint64(128):
@@ -49,12 +50,12 @@ def _write_varint(out: NDArray[np.uint8], at: int, value: np.uint64) -> int:
     return at + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _zigzag(value: int) -> np.uint64:
     return np.uint64((np.int64(value) << np.int64(1)) ^ (np.int64(value) >> np.int64(63)))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _write_integer(out: NDArray[np.uint8], at: int, value: int, num_bytes: int) -> None:
     rest = np.uint64(value)
     for index in range(num_bytes):
@@ -62,7 +63,7 @@ def _write_integer(out: NDArray[np.uint8], at: int, value: int, num_bytes: int) 
         rest = rest >> np.uint64(8)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def number_items(
     rows: NDArray[np.int32],
     numbers: NDArray[np.int32],
@@ -122,7 +123,7 @@ def _measure(
     return totals
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _frame_bytes(frames: NDArray[np.int64], index: int) -> int:
     """Return the bytes of a frame as it stands."""
     num_ids = frames[index, NUM_IDS]
@@ -148,7 +149,7 @@ def _open(totals: NDArray[np.int64], froms: NDArray[np.int64]) -> NDArray[np.int
     return frames
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _cut(frames: NDArray[np.int64], destination: int, end: int) -> None:
     """Start a destination's next frame where the one before ends."""
     frames[destination, BEGIN] = end

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from state.kernels import kernel
 
 _MAX_VARINT_BITS = 63
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_varint(buffer: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
     """Read an unsigned integer below 2**63; return it and the next place, (0, -1) if broken."""
     value = np.int64(0)
@@ -24,14 +25,14 @@ def read_varint(buffer: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]
     return 0, -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_zigzag(buffer: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
     """Read a signed integer as :func:`read_varint`."""
     value, at = read_varint(buffer, at, end)
     return (value >> 1) ^ -(value & 1), at
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_rows(
     buffer: NDArray[np.uint8],
     at: int,
