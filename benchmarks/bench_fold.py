@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from contest import (
@@ -49,6 +51,8 @@ from stream.slab import Slab
 
 # A worker wants an address; no list is made here, so nothing connects to it.
 UNUSED_REDIS = "redis://127.0.0.1:1/0"
+# More than what the tables grow by.
+TABLE_BYTES = 1 << 30
 
 
 class CountingHandlers(SlabHandlers):
@@ -90,9 +94,20 @@ class CountingHandlers(SlabHandlers):
         return True
 
 
+def commit_memory() -> None:
+    """Touch memory and give it back, so that the host of a virtual machine has it at hand.
+
+    Tables grow by half a kilobyte an event until they reach their bounds. Memory that the host
+    must find first came at 0.3 GB/s, what had been touched before at 7 GB/s: more than the fold.
+    """
+    memory = np.ones(TABLE_BYTES, np.uint8)
+    del memory
+
+
 async def read_and_fold(kafka: str, num_events: int, max_slab_bytes: int) -> dict[str, float]:
     """Fold the topic whole; return the figures."""
     compile_kernels()
+    commit_memory()
     topics = TopicSettings(item_deltas=f"item-deltas-{os.getpid()}")
     await create_topic(kafka, topics.item_deltas)
     with tempfile.TemporaryDirectory() as folder:

@@ -46,9 +46,6 @@ def _peak_rss_mb() -> float:
 class Stopwatch:
     """Counts events; the first part of them only warms up, and the batch that ends it.
 
-    A table that grows touches memory for the first time; on a virtual machine the host has to
-    find it, which took 0.3 GB/s where a second touch takes 7.
-
     Args:
         num_events: Events to come.
 
