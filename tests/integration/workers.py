@@ -24,6 +24,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from redis import Redis
 
+from consumers.broker_offsets import BrokerOffsets
 from consumers.configuration import make_engine, make_pipeline
 from consumers.produce import ProduceReport, produce_interactions
 from consumers.snapshot_digests import load_snapshots
@@ -158,7 +159,6 @@ class Deployment:
         }
         self.workers: list[WorkerProcess] = []
         self.redis = Redis.from_url(redis_url)
-        self._consumer: KafkaConsumer | None = None
 
     def environment(self, **settings: object) -> dict[str, str]:
         """Return the environment of a command on this deployment; settings win."""
@@ -206,14 +206,17 @@ class Deployment:
 
     def ends(self, topic: str, num_partitions: int | None = None) -> dict[str, int]:
         """Return ``topic/partition`` to the log's end."""
-        tps = [TopicPartition(topic, number) for number in range(num_partitions or self.partitions)]
-        found = self._kafka_consumer().end_offsets(tps)
-        return {f"{tp.topic}/{tp.partition}": int(end) for tp, end in found.items()}
+        wanted = [(topic, number) for number in range(num_partitions or self.partitions)]
 
-    def _kafka_consumer(self) -> KafkaConsumer:
-        if self._consumer is None:
-            self._consumer = KafkaConsumer(bootstrap_servers=self.kafka)
-        return self._consumer
+        async def ask() -> dict[tuple[str, int], int]:
+            offsets = BrokerOffsets(self.kafka)
+            await offsets.start()
+            try:
+                return await offsets.ends(wanted)
+            finally:
+                await offsets.stop()
+
+        return {f"{name}/{number}": end for (name, number), end in asyncio.run(ask()).items()}
 
     def positions(self) -> dict[str, dict[str, int]]:
         """Return the offsets of all partitions that living workers hold."""
@@ -316,8 +319,6 @@ class Deployment:
         for worker in self.workers:
             worker.process.kill()
             worker.wait()
-        if self._consumer is not None:
-            self._consumer.close()
         self.redis.close()
 
 
