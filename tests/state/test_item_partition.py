@@ -134,7 +134,7 @@ def test_of_a_straddling_frame_only_rows_above_the_watermark_count() -> None:
     assert partition.counters["duplicate"] == 1
 
 
-def test_where_the_head_of_the_log_was_cut_the_first_frame_counts_and_the_next_must_follow() -> None:
+def test_behind_a_cut_head_the_first_frame_counts_and_the_next_must_follow() -> None:
     partition = new_partition(num_sources=2)
     partition.start_at(7)
     partition.apply(offset=7, frame=make_frame([Row(offset=5, item=b"a")], begin=4))
