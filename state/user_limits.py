@@ -65,7 +65,7 @@ class UserLimits:
     seen_bits: int = 1024
     seen_items: int = 64
     grace_ms: int = _DAY_MS
-    link_ms: int = _DAY_MS
+    link_ms: int = 30 * _DAY_MS
     max_lags: int = 10
     pair_tau_ms: int = 6 * _HOUR_MS
     strength_watch: int = 1

@@ -84,7 +84,7 @@ class UserSettings(_Group):
         _DAY_MS, ge=0, le=_YEAR_MS, description="ms behind stream time at which an event is late."
     )
     link_ms: int = Field(
-        _DAY_MS, ge=1000, le=10 * _YEAR_MS, description="ms within which two interactions pair."
+        30 * _DAY_MS, ge=1000, le=10 * _YEAR_MS, description="ms within which two interactions pair."
     )
     max_lags: int = Field(10, ge=1, le=50, description="Previous interactions that an event pairs.")
     pair_tau_ms: int = Field(
@@ -209,7 +209,8 @@ class RankingSettings(_Group):
     torch_threads: int = Field(1, ge=1, le=256, description="CPU threads of the network.")
     fusion_k: float = Field(20.0, gt=0.0, le=1000.0, description="k of reciprocal-rank fusion.")
     fusion_weights: tuple[float, ...] = Field(
-        (), description="Weight per candidate source in the fusion; empty weighs all alike."
+        (2.0, 1.0, 2.0, 1.0, 0.5, 2.0, 0.2),
+        description="Weight per candidate source in the fusion, in their order; [] = all alike.",
     )
     slate_size: int = Field(50, ge=1, le=1000, description="Items in a list (K).")
     repeats: Literal["allow", "exclude"] = Field(

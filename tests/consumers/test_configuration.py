@@ -9,6 +9,7 @@ from consumers.configuration import (
     make_fusion,
     make_pipeline,
 )
+from stream.candidates import SOURCES
 from stream.errors import ConfigurationError
 
 
@@ -16,7 +17,14 @@ def test_defaults_make_an_engine_a_pipeline_and_a_ranker():
     settings = load_settings()
     make_pipeline(settings, make_engine(settings, partitions=2))
     assert make_fusion(settings).k == settings.ranking.fusion_k
+    assert len(settings.ranking.fusion_weights) == len(SOURCES)
     assert differing(settings) == {}
+
+
+def test_weights_of_fusion_are_one_per_source_or_none():
+    make_fusion(load_settings(["ranking.fusion_weights=[]"]))
+    with pytest.raises(ConfigurationError, match="expected 7 weights .*got 2"):
+        make_fusion(load_settings(["ranking.fusion_weights=[1,2]"]))
 
 
 def test_an_override_is_typed_bounded_and_listed():
