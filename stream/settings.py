@@ -84,7 +84,10 @@ class UserSettings(_Group):
         _DAY_MS, ge=0, le=_YEAR_MS, description="ms behind stream time at which an event is late."
     )
     link_ms: int = Field(
-        30 * _DAY_MS, ge=1000, le=10 * _YEAR_MS, description="ms within which two interactions pair."
+        30 * _DAY_MS,
+        ge=1000,
+        le=10 * _YEAR_MS,
+        description="ms within which two interactions pair.",
     )
     max_lags: int = Field(10, ge=1, le=50, description="Previous interactions that an event pairs.")
     pair_tau_ms: int = Field(
