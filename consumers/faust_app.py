@@ -21,8 +21,14 @@ from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES
 from consumers.transport import SlabOptions
 
+logger = logging.getLogger(__name__)
+
 # Slabs that wait in front of an agent: two keep it busy, more only cost memory (1 MiB each).
 MAX_WAITING_SLABS = 2
+
+# How often a running app is asked whether it crashed, and how long a crashed one may take to stop.
+_CRASH_TICK_S = 0.25
+_CRASHED_STOP_S = 10.0
 
 # Bytes that every broker accepts as a session timeout lie between 6 s and 30 min by default.
 DEFAULT_SESSION_TIMEOUT_S = 10.0
@@ -152,11 +158,27 @@ async def run_app(app: App) -> None:
     """
     app.loop = asyncio.get_running_loop()
     app.finalize()
+    running = asyncio.create_task(_start_and_wait(app), name="faust-app")
     try:
-        await app.start()
-        await app.wait_until_stopped()
+        # Looked at, not only waited for: an app that crashes while it starts may never say so.
+        while not app.crashed:
+            done, _ = await asyncio.wait({running}, timeout=_CRASH_TICK_S)
+            if done:
+                break
     finally:
+        running.cancel()
         crash = app.crash_reason if app.crashed else None
-        await app.stop()
+        try:
+            async with asyncio.timeout(None if crash is None else _CRASHED_STOP_S):
+                await app.stop()
+        except TimeoutError:
+            logger.error("the crashed app did not stop within %.0f s", _CRASHED_STOP_S)
+    if crash is None and running.done() and not running.cancelled():
+        crash = running.exception()
     if crash is not None:
         raise crash
+
+
+async def _start_and_wait(app: App) -> None:
+    await app.start()
+    await app.wait_until_stopped()
