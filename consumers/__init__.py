@@ -1,6 +1,13 @@
 """The shell: Faust app and agents, transport, readers, refresh loop, sink, stores, commands."""
 
-from consumers.kernel_cache import use_kernel_cache
+import os
+
+# Before NumPy is imported: its BLAS would keep a thread spinning between two small products, on a
+# core that the broker needs. Partitions are how a worker scales, one process per core.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from consumers.kernel_cache import use_kernel_cache  # noqa: E402
 
 # Before any module with kernels is imported: numba looks at the folder when it decorates.
 use_kernel_cache()

@@ -15,6 +15,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
@@ -89,6 +90,7 @@ async def run_worker(
     Raises:
         HeadwaterError: What ended the worker before it was asked to.
     """
+    torch.set_num_threads(settings.ranking.torch_threads)
     async with AsyncExitStack() as closing:
         worker = Worker(settings, brokers=brokers, redis_url=redis_url)
         closing.push_async_callback(worker.close)
