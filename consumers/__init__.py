@@ -7,7 +7,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from consumers.kernel_cache import use_kernel_cache  # noqa: E402
+from consumers.kernel_cache import use_kernel_cache
 
 # Before any module with kernels is imported: numba looks at the folder when it decorates.
 use_kernel_cache()
