@@ -1,206 +1,33 @@
-"""Every private member of Faust and aiokafka that Headwater touches, in one file.
+"""Every private member of Faust that Headwater touches, in one file.
 
-Pinned: faust-streaming 0.15.3, aiokafka 0.14.0, mode-streaming 0.7.1. Each use has a test in
+Pinned: faust-streaming 0.15.3, mode-streaming 0.7.1. Each use has a test in
 ``tests/consumers/test_faust_private.py`` that fails when an upgrade changes what is relied on.
 
-All of it is mechanism: functions for an aiokafka consumer, :class:`SlabThread` and
-:class:`SlabConsumer` for Faust's driver. What is decided is in :mod:`consumers.transport`.
+All of it is mechanism: :class:`SlabThread` and :class:`SlabConsumer` for Faust's driver. What is
+decided is in :mod:`consumers.transport`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from types import FunctionType, MethodType
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer import fetcher as stock_fetcher
-from aiokafka.errors import KafkaError
-from aiokafka.protocol.group import LeaveGroupRequest
-from aiokafka.record.memory_records import MemoryRecords
 from faust.transport.drivers import aiokafka as stock_driver
 from faust.types import TP, ConsumerMessage, Message
 
-from consumers.records import RecordsWalk
-from stream.errors import HeadwaterError, LogGap
+from consumers.aiokafka_private import SlabSource, hand_out_slabs, leave_group, stop_consumer
 from stream.slab import Slab
 
 logger = logging.getLogger(__name__)
 
-# A leaving worker waits this long for the broker's answer; the session timeout is the fallback.
-_LEAVE_TIMEOUT_S = 2.0
 # One try to commit; what is not committed is only read again.
 _COMMIT_TIMEOUT_S = 3.0
 # Further tries of a worker that stops, after one failed so.
 _LAST_COMMIT_TIMEOUT_S = 0.5
-
-
-class _FetchedBytes:
-    """Stands in for aiokafka's MemoryRecords: the same answers, and the bytes themselves."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.stock = MemoryRecords(data)
-
-    def has_next(self) -> bool:
-        return bool(self.stock.has_next())
-
-    def size_in_bytes(self) -> int:
-        return len(self.data)
-
-
-class _SlabRecords:
-    """Stands in for aiokafka's PartitionRecords: an iterator of slabs that knows its position."""
-
-    def __init__(self, slabs: Iterator[Slab], begin: int) -> None:
-        self.next_fetch_offset = begin
-        self._slabs = slabs
-        self._failure: HeadwaterError | None = None
-
-    def __iter__(self) -> _SlabRecords:
-        return self
-
-    def __next__(self) -> Slab:
-        if self._failure is not None:  # A second read must not look like the end of the fetch.
-            raise self._failure
-        try:
-            slab = next(self._slabs)
-        except HeadwaterError as error:
-            self._failure = error
-            raise
-        self.next_fetch_offset = slab.end
-        return slab
-
-
-class SlabSource:
-    """What one aiokafka consumer needs to hand out slabs.
-
-    Args:
-        topics: Topics whose fetches become slabs; the others keep the stock path.
-        walk: Turns a fetch into slabs.
-        needs_seek: Whether a partition hands out slabs only after :meth:`sought`. Right after an
-            assignment aiokafka already fetches from the committed offset or the log's start; that
-            is not where the state is. Later, a position that it moved backwards is a LogGap.
-    """
-
-    def __init__(
-        self, *, topics: Container[str], walk: RecordsWalk, needs_seek: bool = True
-    ) -> None:
-        self.topics = topics
-        self._walk = walk
-        self._needs_seek = needs_seek
-        self._expected: dict[TopicPartition, int] = {}
-
-    def sought(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Forget all positions and expect the next fetches at these offsets, and no others."""
-        self._expected = dict(offsets)
-
-    def records(self, tp: TopicPartition, data: bytes, aborted: Any, begin: int) -> _SlabRecords:
-        """Return the slabs of one fetch of one partition; the walk happens while iterating."""
-        return _SlabRecords(self._slabs(tp, data, aborted, begin), begin)
-
-    def _slabs(self, tp: TopicPartition, data: bytes, aborted: Any, begin: int) -> Iterator[Slab]:
-        expected = self._expected.get(tp)
-        if expected is None and self._needs_seek:
-            return
-        if expected is not None and self._needs_seek and begin < expected:
-            message = (
-                f"{tp.topic}-{tp.partition}: expected to read on at offset {expected}, the log "
-                f"now starts again at {begin}: the topic was recreated or cut at its end; "
-                "raise the epoch setting and start from empty state"
-            )
-            raise LogGap(message)
-        for slab in self._walk.slabs(
-            data, topic=tp.topic, partition=tp.partition, begin=begin, aborted=aborted or ()
-        ):
-            self._expected[tp] = slab.end
-            yield slab
-
-
-def hand_out_slabs(consumer: AIOKafkaConsumer, source: SlabSource) -> None:
-    """Make a started consumer's ``getmany`` hand out slabs for the source's topics.
-
-    aiokafka turns a fetch response into records in ``Fetcher._proc_fetch_request``, which names
-    two classes. This consumer's fetcher gets a copy of that function in which the two names mean
-    our classes; nothing global is patched, other consumers keep theirs.
-    """
-
-    def partition_records(
-        tp: TopicPartition, records: _FetchedBytes, aborted: Any, begin: int, *rest: Any
-    ) -> Any:
-        if tp.topic in source.topics:
-            return source.records(tp, records.data, aborted, begin)
-        return stock_fetcher.PartitionRecords(tp, records.stock, aborted, begin, *rest)
-
-    fetcher = consumer._fetcher
-    fetcher._proc_fetch_request = MethodType(
-        _with_names(
-            stock_fetcher.Fetcher._proc_fetch_request,
-            {"MemoryRecords": _FetchedBytes, "PartitionRecords": partition_records},
-        ),
-        fetcher,
-    )
-
-
-def _with_names(function: Any, names: Mapping[str, Any]) -> FunctionType:
-    """Return a copy of a function in which some global names mean something else."""
-    missing = set(names) - set(function.__code__.co_names)
-    if missing or function.__closure__:
-        message = f"expected {function.__qualname__} to use {sorted(names)}: aiokafka changed"
-        raise RuntimeError(message)
-    return FunctionType(
-        function.__code__,
-        {**function.__globals__, **names},
-        function.__name__,
-        function.__defaults__,
-    )
-
-
-async def known_partitions(
-    consumer: AIOKafkaConsumer, topics: Iterable[str]
-) -> dict[str, frozenset[int]]:
-    """Return the partitions of topics, none where unknown; asks the broker about new topics.
-
-    aiokafka's public ways only answer for topics that are subscribed or assigned already.
-    """
-    names = set(topics)
-    await consumer._client.set_topics(names)
-    found = {name: consumer._client.cluster.partitions_for_topic(name) for name in names}
-    return {name: frozenset(partitions or ()) for name, partitions in found.items()}
-
-
-async def leave_group(consumer: AIOKafkaConsumer) -> None:
-    """Leave the group at once, also as a static member; call right before the consumer stops.
-
-    aiokafka sends none for a static member: its partitions stay orphaned for a session timeout.
-    """
-    coordinator = consumer._coordinator
-    member_id, generation = coordinator.member_id, coordinator.generation
-    await coordinator.close()
-    if generation <= 0 or consumer._group_instance_id is None:
-        return
-    try:
-        request = LeaveGroupRequest(coordinator.group_id, member_id)
-        await asyncio.wait_for(coordinator._send_req(request), _LEAVE_TIMEOUT_S)
-    except (KafkaError, TimeoutError) as error:
-        logger.warning("the group was not told that this worker leaves: %r", error)
-
-
-async def stop_consumer(consumer: AIOKafkaConsumer, stop: Callable[[], Awaitable[Any]]) -> None:
-    """Stop a consumer by calling ``stop``, also while its broker is away.
-
-    aiokafka cancels its fetches and then awaits them: one that waits for a lost broker ends the
-    stop with CancelledError, and the connections stay open.
-    """
-    try:
-        await stop()
-    except asyncio.CancelledError:
-        if (task := asyncio.current_task()) is not None and task.cancelling():
-            raise
-        await consumer._client.close()
 
 
 class SlabThread(stock_driver.AIOKafkaConsumerThread):

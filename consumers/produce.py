@@ -15,6 +15,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from consumers.aiokafka_private import abort_producer
 from consumers.pacing import Pace
 from consumers.produce_batches import BatchedRun
 from consumers.produce_report import ProduceReport, Record, TopicCount
@@ -97,7 +98,7 @@ async def produce_interactions(
     try:
         await _run(run, source, pace, stop, on_progress)
     finally:
-        await (_abort(producer) if run.error else producer.stop())
+        await (abort_producer(producer) if run.error else producer.stop())
     report = run.report(pace.behind_s)
     if on_progress is not None:
         on_progress(report)
@@ -128,13 +129,6 @@ async def _run(
                 on_progress(run.report(pace.behind_s))
                 next_progress = time.monotonic() + _PROGRESS_S
     await run.drain()  # 5
-
-
-async def _abort(producer: AIOKafkaProducer) -> None:
-    """Close without flushing: aiokafka repeats an idempotent batch for ever, so would stop()."""
-    sender = producer._sender  # noqa: SLF001
-    await sender.close()
-    await producer.stop()
 
 
 def _next_block(blocks: Iterator[Sequence[Record]]) -> Sequence[Record] | None:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumers.faust_private import (
+from consumers.aiokafka_private import (
     SlabSource,
     hand_out_slabs,
     known_partitions,

@@ -22,7 +22,8 @@ from typing import Any
 from faust.transport.drivers import aiokafka as stock_driver
 from faust.types import TP
 
-from consumers.faust_private import SlabConsumer, SlabSource
+from consumers.aiokafka_private import SlabSource
+from consumers.faust_private import SlabConsumer
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES, RecordsWalk
 from stream.errors import LogGap

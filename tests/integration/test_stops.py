@@ -31,7 +31,10 @@ def test_a_stop_while_the_worker_starts_is_a_clean_end(deploy: Deploy) -> None:
         worker = deployment.start()
         until(lambda: words in worker.log, words)  # noqa: B023 (called before the loop goes on)
         assert worker.stop() == 0, worker.log
-        assert "Traceback" not in worker.log and "ERROR" not in worker.log
+        # aiokafka calls it an error when its connection goes before its last request is answered.
+        errors = [line for line in worker.log.splitlines() if " ERROR " in line]
+        assert "Traceback" not in worker.log
+        assert [line for line in errors if " ERROR aiokafka." not in line] == []
 
 
 def test_a_stop_that_cannot_write_its_snapshots_says_so(deploy: Deploy) -> None:
