@@ -44,7 +44,6 @@ from plain_loop import NUM_PARTITIONS, Stopwatch
 
 from consumers.app import Worker
 from consumers.faust_app import run_app
-from consumers.handlers import SlabHandlers
 from consumers.warm_up import compile_kernels
 from stream.settings import Settings, TopicSettings, WorkerSettings
 from stream.slab import Slab
@@ -53,35 +52,34 @@ from stream.slab import Slab
 UNUSED_REDIS = "redis://127.0.0.1:1/0"
 # More than what the tables grow by.
 TABLE_BYTES = 1 << 30
+# How often it is asked whether all is folded: the error of a run of seconds.
+POLL_S = 0.002
+INTERACTIONS = TopicSettings().interactions
 
 
-class CountingHandlers(SlabHandlers):
-    """A worker's handlers that count its slabs and end its app once everything is folded."""
+class Count:
+    """Counts the events that a worker's agents hand over, and ends its app when all are folded."""
 
     def __init__(self, worker: Worker, num_events: int) -> None:
         self._worker = worker
-        self._handlers = worker.handlers
+        self._accept = worker.handlers.accept
         self._num_left = num_events
         self.stopwatch = Stopwatch(num_events)
 
-    async def on_interactions(self, slab: Slab) -> None:
-        """Fold a slab and count its events."""
-        await self._handlers.on_interactions(slab)
-        self.stopwatch.count(len(slab))
-        self._num_left -= len(slab)
-        self._stop_when_done()
+    async def accept(self, slab: Slab) -> None:
+        """Hand a slab on and count its events; frames of item deltas are not events."""
+        await self._accept(slab)
+        if slab.topic == INTERACTIONS:
+            self.stopwatch.count(len(slab))
+            self._num_left -= len(slab)
 
-    async def on_item_deltas(self, slab: Slab) -> None:
-        """Fold a slab of frames."""
-        await self._handlers.on_item_deltas(slab)
-        self._stop_when_done()
-
-    def _stop_when_done(self) -> None:
-        if self._num_left > 0 or self.stopwatch.result or not self._is_all_folded():
-            return
+    async def stop_when_done(self) -> None:
+        """End the worker's app once every event and every row is folded and acknowledged."""
+        while self._num_left > 0 or not self._is_all_folded():  # noqa: ASYNC110 (no event says so)
+            await asyncio.sleep(POLL_S)
         self.stopwatch.stop()
         self._worker.ownership.held.clear()  # No snapshots: nothing after the fold is of use.
-        asyncio.ensure_future(self._worker.app.stop())
+        await self._worker.app.stop()
 
     def _is_all_folded(self) -> bool:
         engine, frames = self._worker.engine, self._worker.frames
@@ -117,13 +115,19 @@ async def read_and_fold(kafka: str, num_events: int, max_slab_bytes: int) -> dic
             worker=WorkerSettings(group=f"bench-{os.getpid()}", max_slab_bytes=max_slab_bytes),
         )
         worker = Worker(settings, brokers=kafka, redis_url=UNUSED_REDIS)
-        worker.handlers = handlers = CountingHandlers(worker, num_events)
+        count = Count(worker, num_events)
+        worker.handlers.accept = count.accept  # type: ignore[method-assign]
         connected = (worker.offsets, worker.producer, worker.frame_sender)
         for each in connected:
             await each.start()
+        tasks = [
+            asyncio.create_task(each) for each in (worker.handlers.run(), count.stop_when_done())
+        ]
         try:
             await run_app(worker.app)
         finally:
+            for task in tasks:
+                task.cancel()
             await worker.frames.stop()
             for each in connected:
                 await each.stop()
@@ -131,7 +135,7 @@ async def read_and_fold(kafka: str, num_events: int, max_slab_bytes: int) -> dic
     counters = worker.engine.counters()
     assert counters["applied"] == counters["read"] == num_events, counters
     return {
-        **handlers.stopwatch.result,
+        **count.stopwatch.result,
         "emitted_bytes_per_event": worker.frames.num_bytes / num_events,
         "num_overflowed": worker.engine.num_overflowed,
     }

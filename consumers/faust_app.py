@@ -63,7 +63,6 @@ class App(faust.App):
             value_serializer="raw",
             key_type=bytes,
             value_type=bytes,
-            maxsize=MAX_WAITING_SLABS,
         )
 
 
@@ -126,6 +125,8 @@ def create_app(
         # 0 would silently swap in an assignor that does not keep partitions where they are.
         "table_standby_replicas": 1,
         "stream_wait_empty": False,
+        # Of the agent's own queue; a topic's maxsize is not handed on to it.
+        "stream_buffer_maxsize": MAX_WAITING_SLABS,
     }
     app = App(group, **{**settings, **faust_settings})
     app.ledger = ledger

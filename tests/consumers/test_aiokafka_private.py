@@ -79,6 +79,7 @@ def test_consumer_reads_isolation_and_wait_when_it_starts() -> None:
     source = source_of(stock_consumer.AIOKafkaConsumer.start)
     assert "isolation_level=self._isolation_level" in source
     assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in source
+    assert "fetch_min_bytes=self._fetch_min_bytes" in source
     assert "self._group_instance_id" in source
 
 
