@@ -177,6 +177,7 @@ class Worker:
             on_open=self._on_open,
             on_drop=self._on_drop,
             pending=self._pending,
+            generation=lambda: self.app.consumer_generation_id,
         )
 
     def _make_refresh(self) -> tuple[RefreshLoop[Refresh], WorkerStats]:

@@ -76,6 +76,8 @@ class Ownership:
         on_drop: Told (kind, partition) when it left.
         pending: Returns what the shell still owes to a user partition's users (lists, erasures):
             it travels in the snapshot, so that a crash forgets none of it.
+        generation: Returns the group's generation of the newest assignment: of two snapshots at
+            one offset the one of the later owner counts, not a zombie's.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Ownership:
         on_open: Callable[[str, int, Mapping[str, NDArray[Any]]], None],
         on_drop: Callable[[str, int], None],
         pending: Callable[[int], Mapping[str, NDArray[Any]]],
+        generation: Callable[[], int],
     ) -> None:
         self.held: dict[tuple[str, int], Held] = {}
         self.assigned: set[tuple[str, int]] = set()
@@ -106,10 +109,14 @@ class Ownership:
         self._on_open = on_open
         self._on_drop = on_drop
         self._pending = pending
+        self._ask_generation = generation
+        # Of the assignment that the partitions were restored under, whatever the group does since.
+        self._generation = 0
         self._locks: dict[tuple[str, int], asyncio.Lock] = {}
 
     async def restore(self, partitions: set[tuple[str, int]]) -> None:
         """Load the newest valid snapshot of every partition that is not in memory."""
+        self._generation = max(self._ask_generation(), 0)  # -1 would be no file's name.
         ends = await self._offsets.ends(partitions)
         for key in sorted(partitions):
             if key not in self.held:
@@ -254,7 +261,13 @@ class Ownership:
             }
             try:
                 await asyncio.to_thread(  # 3
-                    self._store.write, kind, partition, next_offset, arrays, meta
+                    self._store.write,
+                    kind,
+                    partition,
+                    next_offset,
+                    arrays,
+                    meta,
+                    generation=self._generation,
                 )
             except OSError as error:
                 message = (

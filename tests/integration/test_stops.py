@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import urllib.request
@@ -10,6 +11,7 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 
+from consumers.snapshots import SnapshotName
 from tests.integration.conftest import Deploy
 from tests.integration.workers import WorkerProcess, until
 from tests.wire_logs import wire_log
@@ -56,6 +58,8 @@ def test_second_start_reads_nothing_again_and_a_cut_log_ends_the_worker(deploy: 
     deployment.stop_all()
     ends = deployment.ends(deployment.interactions) | deployment.ends(deployment.item_deltas)
     assert deployment.committed() == ends
+    names = map(SnapshotName.parse, os.listdir(deployment.folder / "data" / "snapshots"))
+    assert min(name.generation for name in names if name) >= 1
 
     again = deployment.worker()
     until(lambda: again.stats()["lag"] == 0 and not again.stats()["dirty"], "it caught up")
