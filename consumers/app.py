@@ -116,7 +116,9 @@ class Worker:
             max_pipeline=settings.sink.max_batch,
         )
         self.publisher = SignalPublisher(self.producer, item_signals=topics.item_signals)
-        self.erasures = Erasures(self.sink, epoch=settings.epoch)
+        self.erasures = Erasures(
+            self.sink, epoch=settings.epoch, max_waiting=settings.sink.max_erasures
+        )
         self.registry = MetricsRegistry()
         self.metering = Metering(self.registry, topic=topics.interactions)
         self.stop_bound = StopBound(settings.worker.stop_timeout_s)

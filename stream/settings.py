@@ -250,6 +250,12 @@ class SinkSettings(_Group):
 
     ttl_s: int = Field(30 * 86_400, ge=1, description="s that a list lives without a refresh.")
     max_batch: int = Field(512, ge=1, le=65_536, description="Lists per pipeline.")
+    max_erasures: int = Field(
+        100_000,
+        ge=1,
+        le=10_000_000,
+        description="Erasures that wait for Redis; one more ends the worker.",
+    )
     cluster: bool = Field(False, description="Whether the URL names a Redis Cluster.")
 
 
