@@ -236,11 +236,6 @@ class ItemPartition:
         """Hand over item rows touched since they were last taken, oldest first, each once."""
         return self._dirty.take(max_items)
 
-    @property
-    def num_dirty(self) -> int:
-        """Item rows waiting to be taken."""
-        return len(self._dirty)
-
     def read_signals(self, rows: NDArray[np.int32], *, as_of_ms: int) -> SignalColumns:
         """Read statistics and top neighbours of some item rows (distinct, live) as of a moment.
 

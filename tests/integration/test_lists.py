@@ -12,10 +12,10 @@ import pytest
 
 from consumers.sink_keys import list_keys
 from local.redis import RedisServer
-from stream.versions import Version, parse_version
 from tests.integration.answers import newest_applied
 from tests.integration.conftest import Deploy
 from tests.integration.workers import Deployment, WorkerProcess, summary_of, until
+from tests.list_versions import Version, parse_version
 from tests.wire_logs import START_MS, event, wire_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
