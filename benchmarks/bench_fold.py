@@ -15,30 +15,17 @@ The first quarter of the events warms up; the clock runs from there to the end o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from contest import (
-    PLAIN_LOOP,
-    broker,
-    create_topic,
-    fill,
-    medians,
-    ratio,
-    run_on_last_core,
-    run_rounds,
-)
+from contest import compare, create_topic, parse_arguments, print_line, run_on_last_core
 from fold_events import fold_events
 from plain_loop import NUM_PARTITIONS, Stopwatch
 
@@ -141,57 +128,17 @@ async def read_and_fold(kafka: str, num_events: int, max_slab_bytes: int) -> dic
     }
 
 
-COMMANDS = {"fold": [__file__, "--contender"], "plain": [PLAIN_LOOP]}
-
-
-def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run all rounds; return the benchmark's line."""
-    cores = sorted(os.sched_getaffinity(0))
-    events = fold_events(arguments.events, num_partitions=NUM_PARTITIONS)
-    with broker(arguments.kafka, cores[0]) as kafka:
-        size = asyncio.run(fill(kafka, events, arguments.codec, arguments.batch_bytes))
-        options: Sequence[str] = [
-            *("--kafka", kafka, "--events", str(arguments.events)),
-            *("--max-slab-bytes", str(arguments.max_slab_bytes)),
-        ]
-        rounds = run_rounds(COMMANDS, options, arguments.rounds)
-    ours, plain = medians(rounds["fold"]), medians(rounds["plain"])
-    return {
-        "benchmark": "fold",
-        "events_per_s": round(ours["events_per_s"]),
-        "ratio": ratio(rounds["fold"], rounds["plain"], "events_per_s"),
-        "plain_events_per_s": round(plain["events_per_s"]),
-        "events_per_cpu_s": round(ours["events_per_cpu_s"]),
-        "cpu_ratio": ratio(rounds["fold"], rounds["plain"], "events_per_cpu_s"),
-        "plain_events_per_cpu_s": round(plain["events_per_cpu_s"]),
-        "emitted_bytes_per_event": round(ours["emitted_bytes_per_event"], 1),
-        "num_overflowed": round(ours["num_overflowed"]),
-        "peak_rss_mb": round(ours["peak_rss_mb"]),
-        "plain_peak_rss_mb": round(plain["peak_rss_mb"]),
-        "rounds": arguments.rounds,
-        "events": arguments.events,
-        "event_bytes": round(size),
-        "codec": arguments.codec or "none",
-        "max_slab_bytes": arguments.max_slab_bytes,
-        "cores": {"contender": cores[-1], "broker": cores[0]},
-    }
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=400_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--codec", choices=["gzip", "snappy", "lz4", "zstd"], default=None)
-    parser.add_argument("--batch-bytes", type=int, default=16_384)
-    parser.add_argument("--max-slab-bytes", type=int, default=1 << 20)
-    parser.add_argument("--kafka", default=None, help="host:port; its topic must not exist yet")
-    parser.add_argument("--contender", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__, num_events=400_000)
     if not arguments.contender:
-        print(json.dumps(compare(arguments)))
+        events = fold_events(arguments.events, num_partitions=NUM_PARTITIONS)
+        line, ours = compare("fold", __file__, events, arguments)
+        emitted = round(ours["emitted_bytes_per_event"], 1)
+        overflowed = round(ours["num_overflowed"])
+        print_line({**line, "emitted_bytes_per_event": emitted, "num_overflowed": overflowed})
         return
     figures = read_and_fold(arguments.kafka, arguments.events, arguments.max_slab_bytes)
-    print(json.dumps(run_on_last_core(figures)))
+    print_line(run_on_last_core(figures))
 
 
 if __name__ == "__main__":
