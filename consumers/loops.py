@@ -10,7 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from consumers.lost_lists import LostLists
+from consumers.lost_lists import LossWatch, LostLists
 from consumers.ownership import Ownership
 from consumers.signal_publisher import SignalPacer, SignalPublisher
 from consumers.sink import RedisSink
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 _SNAPSHOT_TICK_S = 0.1
 _LAG_TICK_S = 0.5
 _SIMILAR_SIZE = 50
-_LOST_LISTS_TICK_S = 2.0
+_LOST_KEYS_TICK_S = 2.0
 
 
 class WorkerLoops:
@@ -50,7 +50,7 @@ class WorkerLoops:
         signals_per_s: Signals per second and item partition at most.
         trending_interval_s: Between two writes of the trending list.
         slate_size: Items in the trending list.
-        lost_lists: Watches over what Redis holds.
+        losses: Watches over what Redis holds.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class WorkerLoops:
         signals_per_s: int,
         trending_interval_s: float,
         slate_size: int,
-        lost_lists: LostLists,
+        losses: LossWatch,
     ) -> None:
         self._pipeline = pipeline
         self._state = state
@@ -89,7 +89,7 @@ class WorkerLoops:
         self._pacers: dict[int, SignalPacer] = {}
         self._trending_interval_s = trending_interval_s
         self._slate_size = slate_size
-        self._lost_lists = lost_lists
+        self._losses = losses
 
     async def run(self) -> None:
         """Run all loops until one fails or the task is cancelled."""
@@ -98,7 +98,7 @@ class WorkerLoops:
             group.create_task(self._signals())
             group.create_task(self._trending())
             group.create_task(self._lag())
-            group.create_task(self._lost_lists.run())
+            group.create_task(self._losses.run())
 
     async def _snapshots(self) -> None:
         """Snapshot the partition that waits longest, one at a time: they are staggered so."""
@@ -197,7 +197,6 @@ def make_loops(
         find_missing=worker.sink.find_missing,
         is_caught_up=lambda partition: worker.ownership.is_caught_up(interactions, partition),
         ttl_ms=settings.sink.ttl_s * 1000,
-        interval_s=_LOST_LISTS_TICK_S,
     )
     return WorkerLoops(
         pipeline=worker.pipeline,
@@ -215,5 +214,7 @@ def make_loops(
         signals_per_s=settings.signals.rows_per_s,
         trending_interval_s=settings.signals.trending_interval_s,
         slate_size=settings.ranking.slate_size,
-        lost_lists=lost_lists,
+        losses=LossWatch(
+            [lost_lists], on_lost=worker.metering.on_lost, interval_s=_LOST_KEYS_TICK_S
+        ),
     )

@@ -68,6 +68,10 @@ class Metering:
         self.num_fallbacks += 1
         self._registry.add(metrics.MODEL_FAILURES)
 
+    def on_lost(self, kind: str, count: int) -> None:
+        """Count keys that Redis lost."""
+        self._registry.add(metrics.LOST_KEYS, count, kind=kind)
+
     def follow(
         self, worker: Worker, *, wall_ms: Callable[[], int], now_s: Callable[[], float]
     ) -> None:

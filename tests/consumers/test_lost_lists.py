@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from consumers.configuration import make_engine, make_pipeline
-from consumers.lost_lists import LostLists
+from consumers.lost_lists import LossWatch, LostLists
+from consumers.metering import Metering
+from consumers.metrics_registry import MetricsRegistry
 from consumers.redis_client import connect_redis
 from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
+from stream import metrics
 from stream.dirty_users import DirtyUsers
 from stream.engine import Engine
 from stream.refresh_queue import RefreshQueue
@@ -57,15 +60,18 @@ class Looks:
             find_missing=self._find_missing,
             is_caught_up=lambda partition: True,
             ttl_ms=self._ttl_ms,
-            interval_s=0.0,
         )
 
+        registry = MetricsRegistry()
+        metering = Metering(registry, topic="interactions")
+        watch = LossWatch([lists], on_lost=metering.on_lost, interval_s=0.0)
+
         async def run() -> list[int]:
-            return [await lists.look() for _ in range(times)]
+            return [await watch.look() for _ in range(times)]
 
         found = asyncio.run(run())
         thread.close()
-        assert lists.num_lost == len(self.marked)
+        assert registry.value(metrics.LOST_KEYS, kind="rec") == len(self.marked)
         return found
 
     def _mark(self, users: DirtyUsers) -> None:
