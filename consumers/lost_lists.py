@@ -17,12 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.state_thread import WorkThread
+from state.tombstones import list_key
 from stream.dirty_users import DirtyUsers
 from stream.engine import Engine
 from stream.events import Action
 from stream.refresh_queue import RefreshQueue
 
 logger = logging.getLogger(__name__)
+
+# Asks Redis: bool per key, there is none; None when it does not answer.
+FindMissing = Callable[[Sequence[bytes]], Awaitable[NDArray[np.bool_] | None]]
 
 # Users per look and partition; between two looks while lists are missing: some 600 users a second.
 _SLICE = 64
@@ -88,7 +92,7 @@ class LostLists:
         state: The state thread.
         queue: Who waits for a list already, and how many.
         mark: Takes users whose list is to be written.
-        find_missing: bool per user id, no list in Redis; None when it does not answer.
+        find_missing: bool per key, not in Redis; None when it does not answer.
         is_caught_up: Whether a user partition's lists may be made.
         ttl_ms: Life of a list: who was last seen longer ago may have none.
     """
@@ -102,7 +106,7 @@ class LostLists:
         state: WorkThread,
         queue: RefreshQueue,
         mark: Callable[[DirtyUsers], None],
-        find_missing: Callable[[Sequence[bytes]], Awaitable[NDArray[np.bool_] | None]],
+        find_missing: FindMissing,
         is_caught_up: Callable[[int], bool],
         ttl_ms: int,
     ) -> None:
@@ -132,7 +136,7 @@ class LostLists:
             return 0
         users, after = found
         users = _only(users, ~self._queue.knows(partition, users.user_rows))
-        is_missing = await self._find_missing(users.user_ids)
+        is_missing = await self._find_missing([list_key(each) for each in users.user_ids])
         # It may have moved away meanwhile: marks would outlive it.
         if is_missing is None or partition not in self._engine.users:
             return 0

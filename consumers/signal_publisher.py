@@ -84,6 +84,10 @@ class SignalPacer:
         self._allowance -= len(ready)
         return np.array(ready, np.int32)
 
+    def holds(self, rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Return bool (n,), the row was published within the interval or waits to be."""
+        return np.array([row in self._is_changed for row in rows.tolist()], np.bool_)
+
     def _hold(self, row: int, now_ms: int, *, is_changed: bool) -> None:
         self._recent.append((now_ms + self._interval_ms, row))
         self._is_changed[row] = is_changed

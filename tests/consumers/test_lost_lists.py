@@ -77,7 +77,8 @@ class Looks:
     def _mark(self, users: DirtyUsers) -> None:
         self.marked.extend(users.user_ids)
 
-    async def _find_missing(self, user_ids: Sequence[bytes]) -> NDArray[np.bool_] | None:
+    async def _find_missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_] | None:
+        user_ids = [key.removeprefix(b"rec:{").removesuffix(b"}") for key in keys]
         self.looked.extend(user_ids)
         if self._missing is None:
             return None
@@ -137,7 +138,7 @@ def test_the_sink_tells_who_has_no_list(redis_url: str) -> None:
     async def run() -> tuple[list[bool], int]:
         client = connect_redis(redis_url)
         sink = RedisSink(client, epoch=0)
-        found = await sink.find_missing([b"lost-1", b"lost-2"])
+        found = await sink.find_missing([b"rec:{lost-1}", b"rec:{lost-2}"])
         nobody = await sink.find_missing([])
         await client.aclose()
         assert found is not None and nobody is not None

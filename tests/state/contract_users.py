@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from state.erased_users import ErasedUsers
+from state.erased_users import Erase, ErasedUsers
 from state.event_ids import EventIds, add_event_id, expire_event_ids, has_event_id
 from state.id_index import IdIndex
 from state.user_limits import UserLimits
@@ -47,7 +47,7 @@ def remember(ids: EventIds, log: Sequence[tuple[int, int, int]], begin: int, end
 
 def erase(erased: ErasedUsers, log: Sequence[tuple[int, int]], begin: int, end: int) -> None:
     for user_hash, offset in log[begin:end]:
-        erased.add(user_hash, offset)
+        erased.add(user_hash, Erase(offset, 9 * offset, offset % 16_384, user_hash << 58))
 
 
 def some_events(seed: int) -> list[Event | str]:
