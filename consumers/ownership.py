@@ -45,6 +45,18 @@ def split_pending(
     return pending, tables
 
 
+def _check_id(topic: str, expected: str | None, found: str | None) -> None:
+    """Raise StateMismatch where both ids are known and differ."""
+    if expected is None or found is None or expected == found:
+        return
+    message = (
+        f"{topic}: expected the topic with id {expected} that the state was made from, found one "
+        f"of the same name with id {found}: it was deleted and made again; start with a new group "
+        "id, data folder and a higher HEADWATER_EPOCH, or name the right Kafka"
+    )
+    raise StateMismatch(message)
+
+
 @dataclass(slots=True)
 class Held:
     """One partition in memory.
@@ -112,18 +124,26 @@ class Ownership:
         self._ask_generation = generation
         # Of the assignment that the partitions were restored under, whatever the group does since.
         self._generation = 0
+        self._topic_ids: dict[str, str] = {}
         self._locks: dict[tuple[str, int], asyncio.Lock] = {}
 
     async def restore(self, partitions: set[tuple[str, int]]) -> None:
         """Load the newest valid snapshot of every partition that is not in memory."""
         self._generation = max(self._ask_generation(), 0)  # -1 would be no file's name.
         ends = await self._offsets.ends(partitions)
+        self._take_ids(await self._offsets.topic_ids({topic for topic, _ in partitions}))
         for key in sorted(partitions):
             if key not in self.held:
                 await self._load(key)
             self.held[key].end_at_assignment = ends[key]
         self.assigned = set(partitions)
         self.has_assignment.set()
+
+    def _take_ids(self, ids: Mapping[str, str]) -> None:
+        """Remember which topics these are; one made anew since the last assignment is an end."""
+        for topic, topic_id in ids.items():
+            _check_id(topic, self._topic_ids.get(topic), topic_id)
+        self._topic_ids.update(ids)
 
     async def _load(self, key: tuple[str, int]) -> None:
         topic, partition = key
@@ -167,6 +187,7 @@ class Ownership:
                 "cannot change under a group id: use a new group id and data folder"
             )
             raise StateMismatch(message)
+        _check_id(key[0], meta.get("topic_id"), self._topic_ids.get(key[0]))
 
     def _start_at(self, kind: str, partition: int, begin: int) -> None:
         """Open an empty partition at the first offset that its log still has."""
@@ -258,6 +279,7 @@ class Ownership:
                 "next_offset": next_offset,
                 "num_partitions": self._engine.num_partitions,
                 "num_item_partitions": self._engine.num_item_partitions,
+                "topic_id": self._topic_ids.get(topic),
             }
             try:
                 await asyncio.to_thread(  # 3

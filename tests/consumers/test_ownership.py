@@ -14,6 +14,7 @@ from consumers.configuration import make_engine, make_pipeline
 from consumers.ownership import USERS, Ownership
 from consumers.snapshots import SnapshotName, SnapshotStore
 from consumers.state_thread import WorkThread
+from stream.errors import StateMismatch
 from stream.pipeline import Pipeline
 from stream.settings import Settings
 from stream.slab import Slab
@@ -37,6 +38,12 @@ class Logs:
     async def ends(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return dict.fromkeys(partitions, len(LINES))
 
+    def __init__(self, topic_id: str | None = "first") -> None:
+        self.ids = {} if topic_id is None else {TOPIC: topic_id}
+
+    async def topic_ids(self, topics: set[str]) -> dict[str, str]:
+        return self.ids
+
     async def beginnings(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return dict.fromkeys(partitions, 0)
 
@@ -44,10 +51,19 @@ class Logs:
 class Owner:
     """One worker's ownership of user partition 0, in a group at ``generation``."""
 
-    def __init__(self, folder: Path, state: WorkThread, *, generation: int, owes: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        state: WorkThread,
+        *,
+        generation: int = 1,
+        owes: int = 0,
+        topic_id: str | None = "first",
+    ) -> None:
         settings = Settings(topics={"partitions": 1, "item_partitions": 1})
         self.generation = generation
         self.restored: list[int] = []
+        self.logs = Logs(topic_id)
         self.pipeline: Pipeline = make_pipeline(settings, make_engine(settings))
         self.store = SnapshotStore(folder, keep=4)
         self.ownership = Ownership(
@@ -57,7 +73,7 @@ class Owner:
             interactions=TOPIC,
             item_deltas="item-deltas",
             settle=self._settle,
-            offsets=Logs(),
+            offsets=self.logs,
             on_open=self._on_open,
             on_drop=lambda kind, partition: None,
             pending=lambda partition: {"user_rows": np.arange(owes)},
@@ -75,6 +91,54 @@ class Owner:
 
     def names(self) -> list[SnapshotName]:
         return self.store.names(USERS, 0)
+
+
+async def leave_snapshot(folder: Path, state: WorkThread, topic_id: str | None) -> None:
+    owner = Owner(folder, state, topic_id=topic_id)
+    await owner.ownership.restore({KEY})
+    owner.fold()
+    await owner.ownership.snapshot(KEY)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [("first", "first"), (None, "first"), ("first", None), (None, None)]
+)
+def test_a_snapshot_of_the_same_topic_or_of_one_without_an_id_is_restored(
+    tmp_path: Path, state: WorkThread, before: str | None, now: str | None
+) -> None:
+    async def run() -> int | None:
+        await leave_snapshot(tmp_path, state, before)
+        owner = Owner(tmp_path, state, topic_id=now)
+        await owner.ownership.restore({KEY})
+        return owner.ownership.next_offset(*KEY)
+
+    assert asyncio.run(run()) == len(LINES)
+
+
+def test_a_snapshot_of_a_topic_that_was_made_anew_is_refused(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def run() -> None:
+        await leave_snapshot(tmp_path, state, "first")
+        owner = Owner(tmp_path, state, topic_id="second")
+        with pytest.raises(StateMismatch, match=r"id first .* id second.*deleted.*EPOCH"):
+            await owner.ownership.restore({KEY})
+        assert owner.ownership.next_offset(*KEY) is None
+
+    asyncio.run(run())
+
+
+def test_a_topic_made_anew_while_the_worker_runs_is_noticed_at_the_next_assignment(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def run() -> None:
+        owner = Owner(tmp_path, state)
+        await owner.ownership.restore({KEY})
+        owner.logs.ids = {TOPIC: "second"}
+        with pytest.raises(StateMismatch, match="deleted and made again"):
+            await owner.ownership.restore({KEY})
+
+    asyncio.run(run())
 
 
 def test_a_zombies_snapshot_does_not_win_over_the_new_owners_of_the_same_offset(
