@@ -161,15 +161,7 @@ class WorkerLoops:
                 await self._sink.write_trending(batch, generated_at_ms=self._wall_ms())
 
     def _make_trending(self) -> RecommendationBatch | None:
-        items = self._pipeline.engine.items.get(0)
-        if items is None:
-            return None
-        return trending_list(
-            self._pipeline.engine.catalogue,
-            next_offset=items.next_offset,
-            now_ms=items.stream_time_ms,
-            size=self._slate_size,
-        )
+        return trending_of(self._pipeline.engine, self._slate_size)
 
     async def _lag(self) -> None:
         """Ask where our logs end: lag is measured against that."""
@@ -177,6 +169,24 @@ class WorkerLoops:
             await asyncio.sleep(_LAG_TICK_S)
             mine = set(self._ownership.assigned)
             self._on_ends(await self._ends(mine) if mine else {})
+
+
+def trending_of(engine: Engine, size: int) -> RecommendationBatch | None:
+    """Return the trending list; None where item partition 0 moved away (state thread).
+
+    It is of all partitions' items, so its event time is the newest of any item's signal: item
+    partition 0 may have few items, or none. The version has partition 0's offset, which only
+    grows, and where that stands still the time of writing.
+    """
+    items = engine.items.get(0)
+    if items is None:
+        return None
+    return trending_list(
+        engine.catalogue,
+        next_offset=items.next_offset,
+        now_ms=int(engine.catalogue.popularity_time_ms.max(initial=items.stream_time_ms)),
+        size=size,
+    )
 
 
 def _similar_to(
