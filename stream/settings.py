@@ -117,6 +117,12 @@ class UserSettings(_Group):
     min_completion: float = Field(
         0.2, ge=0.0, le=1.0, description="Watched share from which a watch is strong."
     )
+    max_events_per_minute: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Events of a user per minute of event time, the rest filtered; 0 = all.",
+    )
 
 
 class ItemSettings(_Group):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -87,6 +88,8 @@ USER_LIMITS = UserLimits(
     max_lags=3,
 )
 
+RATE_LIMITS = dataclasses.replace(USER_LIMITS, max_events_per_minute=2)
+
 CONTRACTS = (
     Contract(
         name="IdIndex",
@@ -113,6 +116,15 @@ CONTRACTS = (
         name="UserPartition",
         make=lambda: UserPartition(
             partition=0, num_item_partitions=3, catalogue=None, limits=USER_LIMITS
+        ),
+        records=some_events,
+        apply=lambda partition, log, begin, end: apply(partition, list(log), begin, end),
+        digest=digest,
+    ),
+    Contract(
+        name="UserPartitionWithRateLimit",
+        make=lambda: UserPartition(
+            partition=0, num_item_partitions=3, catalogue=None, limits=RATE_LIMITS
         ),
         records=some_events,
         apply=lambda partition, log, begin, end: apply(partition, list(log), begin, end),
