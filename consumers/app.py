@@ -180,6 +180,7 @@ class Worker:
             on_drop=self._on_drop,
             pending=self._pending,
             generation=lambda: self.app.consumer_generation_id,
+            on_snapshot=self.metering.on_snapshot,
         )
 
     def _make_refresh(self) -> tuple[RefreshLoop[Refresh], WorkerStats]:

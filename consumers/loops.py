@@ -143,9 +143,11 @@ class WorkerLoops:
                 max_rows_per_s=self._signals_per_s,
             )
             self._pacers[partition] = pacer
+        num_held = pacer.num_held
         records = self._pipeline.publish_signals(
             partition, pacer.allowance(now_ms), lambda rows: pacer.admit(rows, now_ms)
         )
+        self._publisher.num_held += pacer.num_held - num_held
         similar = _similar_to(self._pipeline.engine, partition, [key for key, _ in records])
         assert similar is not None, "the partition is held"
         return records, similar

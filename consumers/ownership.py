@@ -90,6 +90,10 @@ class Ownership:
             it travels in the snapshot, so that a crash forgets none of it.
         generation: Returns the group's generation of the newest assignment: of two snapshots at
             one offset the one of the later owner counts, not a zombie's.
+        on_snapshot: Told (kind, seconds) of each snapshot written.
+
+    Attributes:
+        num_unusable: Snapshots passed over at restores, by kind.
     """
 
     def __init__(
@@ -106,6 +110,7 @@ class Ownership:
         on_drop: Callable[[str, int], None],
         pending: Callable[[int], Mapping[str, NDArray[Any]]],
         generation: Callable[[], int],
+        on_snapshot: Callable[[str, float], None],
     ) -> None:
         self.held: dict[tuple[str, int], Held] = {}
         self.assigned: set[tuple[str, int]] = set()
@@ -122,6 +127,8 @@ class Ownership:
         self._on_drop = on_drop
         self._pending = pending
         self._ask_generation = generation
+        self._on_snapshot = on_snapshot
+        self.num_unusable = dict.fromkeys((USERS, ITEMS), 0)
         # Of the assignment that the partitions were restored under, whatever the group does since.
         self._generation = 0
         self._topic_ids: dict[str, str] = {}
@@ -153,6 +160,8 @@ class Ownership:
         held = Held(saved_at_s=started)
         pending: Mapping[str, NDArray[Any]] = {}
         if snapshot is None:
+            broken = await asyncio.to_thread(self._store.names, kind, partition)
+            self.num_unusable[kind] += len(broken)
             begin = (await self._offsets.beginnings({key}))[key]
             await self._state.run(self._start_at, kind, partition, begin)
             logger.info("%s/%d: no snapshot, reading from offset %d", topic, partition, begin)
@@ -163,6 +172,7 @@ class Ownership:
                     partition,
                 )
         else:
+            self.num_unusable[kind] += snapshot.num_skipped
             self._check(key, snapshot.meta)
             pending, arrays = split_pending(snapshot.arrays)
             await self._state.run(self._open, kind, partition, arrays)
@@ -265,6 +275,7 @@ class Ownership:
                 return
             topic, partition = key
             kind = self._kinds[topic]
+            started = time.monotonic()
             next_offset, arrays = await self._state.run(self._copy, kind, partition)  # 1
             if held.durable == next_offset:
                 held.saved_at_s = time.monotonic()
@@ -299,6 +310,7 @@ class Ownership:
                 raise HeadwaterError(message) from error
             held.durable = next_offset  # 4
             held.saved_at_s = time.monotonic()
+            self._on_snapshot(kind, held.saved_at_s - started)
 
     def _copy(self, kind: str, partition: int) -> tuple[int, dict[str, NDArray[Any]]]:
         if kind == USERS:

@@ -99,12 +99,17 @@ class SignalPublisher:
     Args:
         producer: Started by its owner; may be shared with other senders.
         item_signals: Compacted topic, keyed by item id.
+
+    Attributes:
+        num_sent: Records acknowledged.
+        num_held: Records held back by the pacers; whoever asks one adds to it.
     """
 
     def __init__(self, producer: ReliableProducer, *, item_signals: str) -> None:
         self._producer = producer
         self._item_signals = item_signals
         self.num_sent = 0
+        self.num_held = 0
 
     async def publish(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         """Send (item id, encoded signal) records (``stream.signals.encode_signals``).

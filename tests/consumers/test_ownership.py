@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from consumers.configuration import make_engine, make_pipeline
-from consumers.ownership import USERS, Ownership
+from consumers.ownership import ITEMS, USERS, Ownership
 from consumers.snapshots import SnapshotName, SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.errors import StateMismatch
@@ -63,6 +63,7 @@ class Owner:
         settings = Settings(topics={"partitions": 1, "item_partitions": 1})
         self.generation = generation
         self.restored: list[int] = []
+        self.snapshots: list[tuple[str, float]] = []
         self.logs = Logs(topic_id)
         self.pipeline: Pipeline = make_pipeline(settings, make_engine(settings))
         self.store = SnapshotStore(folder, keep=4)
@@ -78,6 +79,7 @@ class Owner:
             on_drop=lambda kind, partition: None,
             pending=lambda partition: {"user_rows": np.arange(owes)},
             generation=lambda: self.generation,
+            on_snapshot=lambda kind, seconds: self.snapshots.append((kind, seconds)),
         )
 
     async def _settle(self, partition: int, offset: int) -> None:
@@ -190,3 +192,26 @@ def test_a_group_without_a_generation_still_writes_files_that_are_found(
         return len(owner.names())
 
     assert asyncio.run(run()) == 1
+
+
+def test_snapshots_and_those_that_were_passed_over_are_counted(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def run() -> Owner:
+        before = Owner(tmp_path, state)
+        await before.ownership.restore({KEY})
+        await before.ownership.snapshot(KEY)
+        before.fold()
+        await before.ownership.snapshot(KEY)
+        assert [kind for kind, _ in before.snapshots] == [USERS, USERS]
+        older, newer = (tmp_path / name.file for name in before.names())
+        newer.write_bytes(b"cut")
+        after = Owner(tmp_path, state)
+        await after.ownership.restore({KEY})
+        assert after.ownership.num_unusable == {USERS: 1, ITEMS: 0}
+        older.write_bytes(b"cut")
+        last = Owner(tmp_path, state)
+        await last.ownership.restore({KEY})
+        return last
+
+    assert asyncio.run(run()).ownership.num_unusable == {USERS: 2, ITEMS: 0}
