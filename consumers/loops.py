@@ -22,6 +22,7 @@ from stream.engine import Engine
 from stream.pipeline import Pipeline
 from stream.settings import Settings
 from stream.shared_lists import similar_items, trending_list
+from stream.slab import Slab
 
 if TYPE_CHECKING:
     from consumers.app import Worker
@@ -148,6 +149,9 @@ class WorkerLoops:
             partition, pacer.allowance(now_ms), lambda rows: pacer.admit(rows, now_ms)
         )
         self._publisher.num_held += pacer.num_held - num_held
+        if records:
+            # At once, not when they come back: `sim:` is made of them now, and perhaps not again.
+            self._pipeline.read_signals(Slab.from_records(records))
         similar = _similar_to(self._pipeline.engine, partition, [key for key, _ in records])
         assert similar is not None, "the partition is held"
         return records, similar
