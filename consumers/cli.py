@@ -11,7 +11,7 @@ import typer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from consumers import cli_data, cli_learn, cli_run
+from consumers import cli_data, cli_learn, cli_run, cli_state
 from consumers.console import errors
 from stream.errors import ConfigurationError, HeadwaterError
 
@@ -29,6 +29,9 @@ for command in (
     cli_data.produce,
     cli_data.replay,
     cli_data.recs,
+    cli_state.similar,
+    cli_state.explain,
+    cli_state.inspect,
     cli_learn.evaluate,
     cli_learn.train,
 ):

@@ -21,7 +21,7 @@ from models.ranking import Ranker, RankerScores
 from state.catalogue import Catalogue
 from stream.candidates import CandidateBatch, UserBatch
 from stream.explain_absence import why_no_candidate, why_not_in_slate
-from stream.explain_ranking import explain_features, explain_score, explain_sources
+from stream.explain_ranking import explain_features, explain_score, explain_sources, rounded
 from stream.explain_slate import explain_place
 from stream.outcomes import Refresh
 from stream.pipeline import Pipeline
@@ -148,7 +148,7 @@ class Explainer:
         return {
             "size": len(made.slates),
             "num_candidates": len(made.candidates),
-            "lowest_score": float(scores.min()) if len(scores) else None,
+            "lowest_score": rounded(scores.min()) if len(scores) else None,
         }
 
     def _explain_candidate(self, made: OneList, candidate: int) -> dict[str, Any]:

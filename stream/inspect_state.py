@@ -108,7 +108,7 @@ def inspect_item(engine: Engine, partition: int, item_id: bytes) -> dict[str, An
         answer["owner"] = {
             "as_of_ms": items.stream_time_ms,
             "next_offset": items.next_offset,
-            "windows": owned["windows"] if owned else [],
+            "windows": [_rounded_values(each) for each in owned["windows"]] if owned else [],
         }
     if found is None:
         return answer
@@ -129,6 +129,13 @@ def inspect_item(engine: Engine, partition: int, item_id: bytes) -> dict[str, An
         },
         "interactions": rounded(found["interactions"]),
         "neighbours": _neighbours(catalogue, row),
+    }
+
+
+def _rounded_values(window: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: rounded(value) if isinstance(value, float) else value
+        for name, value in window.items()
     }
 
 

@@ -1,0 +1,62 @@
+"""explain and inspect asked of running workers; each answers for the partitions that it holds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from stream.answers import partition_of_id
+from tests.integration.conftest import Deploy
+from tests.integration.workers import summary_of, until
+from tests.wire_logs import wire_log
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis]
+
+
+def test_a_running_worker_explains_the_list_that_redis_has(deploy: Deploy) -> None:
+    deployment = deploy()
+    worker = deployment.worker()
+    deployment.produce(wire_log(800))
+    deployment.drain()
+    until(lambda: not worker.stats()["freshness_ms"]["outstanding"], "every event is answered")
+    user = summary_of(deployment.run("inspect", "user", "u1", "--health", worker.health, "--json"))
+    in_redis = json.loads(deployment.newest_list("u1")[b"items"])
+    assert user["list"]["items"] == in_redis
+    assert user["partition"] == partition_of_id(b"u1", deployment.partitions)
+    newest = user["history"][0]["item_id"]
+    asked = [newest, "never", in_redis[0]["id"]]
+    verdicts = [
+        summary_of(deployment.run("explain", "u1", item, "--health", worker.health, "--json"))[
+            "verdict"
+        ]
+        for item in asked
+    ]
+    assert verdicts[:2] == ["seen", "unknown_item"]
+    assert verdicts[2] in ("in_list", "below_cut")  # Neighbours may have moved since the list.
+    item = summary_of(
+        deployment.run("inspect", "item", newest, "--health", worker.health, "--json")
+    )
+    assert item["is_known"] and item["owner"]["windows"]
+
+
+def test_a_user_of_another_worker_names_the_partition(deploy: Deploy) -> None:
+    deployment = deploy(partitions=2)
+    workers = [deployment.worker() for _ in range(2)]
+    deployment.produce(wire_log(200))
+
+    def is_shared() -> bool:
+        held = [worker.stats()["positions"] for worker in workers]
+        return all(sum("interactions" in key for key in each) == 1 for each in held)
+
+    until(is_shared, "each worker holds one partition")
+    deployment.drain()
+    done = [
+        deployment.run("inspect", "user", "u1", "--health", each.health, "--json")
+        for each in workers
+    ]
+    assert sorted(each.returncode for each in done) == [0, 1]
+    refused = next(each for each in done if each.returncode)
+    partition = partition_of_id(b"u1", 2)
+    assert f"partition {partition} of interactions" in refused.stderr.decode()
+    assert b"Traceback" not in refused.stderr
