@@ -11,7 +11,7 @@ import typer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from consumers import cli_data, cli_learn, cli_run, cli_state
+from consumers import cli_checks, cli_data, cli_learn, cli_run, cli_state
 from consumers.console import errors
 from stream.errors import ConfigurationError, HeadwaterError
 
@@ -34,6 +34,8 @@ for command in (
     cli_state.inspect,
     cli_learn.evaluate,
     cli_learn.train,
+    cli_checks.bench,
+    cli_checks.doctor,
 ):
     app.command()(command)
 
