@@ -120,9 +120,9 @@ SAMPLES: Mapping[str, Sample] = {
         ),
         says="`verdict` and `reason`; who proposed the item (`share_of_best`: against the best "
         "that the source gave this user); the score as a sum of `factor` x `weight`, with the "
-        "network a probability per head, with fusion `1 / (k + rank)` per source; what reranking did: "
-        "`value = relevance x author_multiplier - diversity_penalty`. The list explained is the "
-        "one that would be made now. A worker answers for the users whose partition it holds.",
+        "network a probability per head, with fusion `1 / (k + rank)` per source; what reranking "
+        "did: `value = relevance x author_multiplier - diversity_penalty`. The list explained is "
+        "the one that would be made now. A worker answers for the users whose partition it holds.",
         answer={
             "user_id": "ann", "item_id": "clip-9", "is_known_user": True, "partition": 2,
             "next_offset": 2222, "as_of_ms": 1750000059918, "events_to_ms": 1750000059782,

@@ -14,7 +14,8 @@ _HEAD = """# Metrics
 What a worker answers at `/metrics` on its health address (Prometheus text format; the address is
 loopback and printed by `headwater up` and `headwater worker --json`). Labels have bounded
 cardinality: never a user, never an item. Beside it stand `/healthz` (does it work?), `/readyz`
-(are its lists fresh?) and `/stats` (the same figures as one JSON object).
+(are its lists fresh?) and `/stats` (the same figures as one JSON object); `/explain` and
+`/inspect` answer the commands of that name ([commands.md](commands.md#explain)).
 
 This page is written by `python -m consumers.metrics_doc > docs/metrics.md`; a test keeps it true.
 

@@ -147,8 +147,8 @@ def _failure(status: int, error: str) -> web.Response:
 
 def _is_local(request: web.Request) -> bool:
     """Whether the peer is this machine and the address it used is loopback by name."""
-    host = request.url.host or ""
     try:
+        host = request.url.host or ""
         is_peer_local = ipaddress.ip_address(request.remote or "").is_loopback
         is_host_local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

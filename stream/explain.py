@@ -26,7 +26,7 @@ from stream.explain_slate import explain_place
 from stream.outcomes import Refresh
 from stream.pipeline import Pipeline
 from stream.rerank import RerankLimits, Slates, rerank
-from stream.sources import RetrievalLimits, retrieve
+from stream.sources import RetrievalLimits, SharedListCache, retrieve
 
 # How much wider the bounds are with which an item that no source proposed is looked for.
 _WIDER = 10
@@ -85,6 +85,10 @@ class Explainer:
         self._fallback = fallback
         self._retrieval = retrieval
         self._reranking = reranking
+        # The pipeline's own is the pipeline's: what is trending and fresh is made anew, once per
+        # second of event time in which somebody asks for what is not proposed (100 ms at 100 K
+        # items, against 2 to 30 ms for all else).
+        self._shared = SharedListCache(max_entries=1)
 
     @property
     def _catalogue(self) -> Catalogue:
@@ -184,4 +188,4 @@ class Explainer:
             max_per_source=min(limits.max_per_source * _WIDER, _MAX_WIDE),
             max_candidates=_MAX_WIDE * len(limits.sources),
         )
-        return retrieve(users, self._catalogue, limits=wide)
+        return retrieve(users, self._catalogue, limits=wide, shared=self._shared)

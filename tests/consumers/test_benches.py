@@ -54,6 +54,16 @@ def test_quick_defaults_and_full_ones(checkout: Path) -> None:
     assert full.figures["options"] == [] and full.error == ""
 
 
+def test_a_benchmark_never_sees_the_servers_of_settings(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEADWATER_REDIS", "redis://lists.of.users/0")
+    (checkout / "benchmarks" / "bench_env.py").write_text(
+        "import json, os; print(json.dumps({'redis': os.environ.get('HEADWATER_REDIS')}))"
+    )
+    assert run_benchmark("env", root=checkout).figures == {"redis": None}
+
+
 def test_what_fails_says_why(checkout: Path) -> None:
     assert "no broker here" in run_benchmark("bad", root=checkout).error
     assert "one line of JSON" in run_benchmark("mute", root=checkout).error
