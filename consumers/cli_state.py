@@ -88,7 +88,7 @@ def explain(
         answer = _ask(health, "/explain", user=user, item=item)
     else:
         answers = _replayed(log, items, partitions, overrides)
-        answer = answers.explain(user.encode(), item.encode())
+        answer = answers.explain(user.encode(), item.encode()) | {"in_redis": None}
     if as_json:
         typer.echo(json.dumps(answer))
     else:

@@ -122,7 +122,9 @@ SAMPLES: Mapping[str, Sample] = {
         "that the source gave this user); the score as a sum of `factor` x `weight`, with the "
         "network a probability per head, with fusion `1 / (k + rank)` per source; what reranking "
         "did: `value = relevance x author_multiplier - diversity_penalty`. The list explained is "
-        "the one that would be made now. A worker answers for the users whose partition it holds.",
+        "the one that would be made now; `in_redis` says where the item stands in the one that "
+        "clients read (null after `--log`). A worker answers for the users whose partition it "
+        "holds.",
         answer={
             "user_id": "ann", "item_id": "clip-9", "is_known_user": True, "partition": 2,
             "next_offset": 2222, "as_of_ms": 1750000059918, "events_to_ms": 1750000059782,
@@ -145,6 +147,7 @@ SAMPLES: Mapping[str, Sample] = {
                 "diversity_penalty": 0.070936, "is_explored": False, "is_refilled": False,
             },
             "verdict": "in_list", "reason": "place 20 of 50, ranked by fusion",
+            "in_redis": {"place": 20, "size": 50, "model": "fusion", "age_ms": 15670},
         },
     ),
     "inspect": Sample(

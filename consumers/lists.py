@@ -67,3 +67,16 @@ def decode_list(key: str, found: Mapping[Any, Any]) -> dict[str, Any]:
         "model": fields["model"].decode(),
         "age_ms": max(0, round(time.time() * 1000) - generated_at),
     }
+
+
+def place_in_list(listed: Mapping[str, Any] | None, item_id: str) -> dict[str, Any] | None:
+    """Say where an item stands in a list that was read (1 = first, None = it does not)."""
+    if listed is None:
+        return None
+    ids = [each["id"] for each in listed["items"]]
+    return {
+        "place": ids.index(item_id) + 1 if item_id in ids else None,
+        "size": len(ids),
+        "model": listed["model"],
+        "age_ms": listed["age_ms"],
+    }

@@ -17,7 +17,7 @@ from aiohttp import web
 from redis.exceptions import RedisError
 
 from consumers.configuration import make_answers
-from consumers.lists import decode_list
+from consumers.lists import decode_list, place_in_list
 from consumers.state_thread import WorkThread
 from stream.answers import StateAnswers
 from stream.errors import PartitionElsewhere
@@ -76,20 +76,29 @@ class StateQuestions:
 
     async def _explain(self, request: web.Request) -> web.Response:
         user, item = _id_in(request, "user"), _id_in(request, "item")
-        return await self._answer(request, lambda: self._answers.explain(user, item))
+
+        async def with_place(answer: Answer) -> Answer:
+            listed = await self._list_of(user)
+            return answer | {"in_redis": place_in_list(listed.get("list"), item.decode())}
+
+        return await self._answer(request, lambda: self._answers.explain(user, item), with_place)
 
     async def _inspect_user(self, request: web.Request) -> web.Response:
         user = _id_in(request, "id")
 
         async def with_list(answer: Answer) -> Answer:
-            key = f"rec:{{{user.decode()}}}"
-            try:
-                found = await self._read_list(key)
-            except (RedisError, OSError) as error:
-                return answer | {"list": None, "list_error": f"Redis did not answer ({error})"}
-            return answer | {"list": decode_list(key, found) if found else None}
+            return answer | await self._list_of(user)
 
         return await self._answer(request, lambda: self._answers.inspect_user(user), with_list)
+
+    async def _list_of(self, user: bytes) -> Answer:
+        """Return the user's list as it stands in Redis; without Redis, why there is none."""
+        key = f"rec:{{{user.decode()}}}"
+        try:
+            found = await self._read_list(key)
+        except (RedisError, OSError) as error:
+            return {"list": None, "list_error": f"Redis did not answer ({error})"}
+        return {"list": decode_list(key, found) if found else None}
 
     async def _inspect_item(self, request: web.Request) -> web.Response:
         item = _id_in(request, "id")

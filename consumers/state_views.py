@@ -22,6 +22,11 @@ def show_explanation(answer: Mapping[str, Any]) -> None:
     if not answer["is_known_user"]:
         _line(out, "The user has no events: this is what everybody without events gets.")
     _line(out, f"As of {_time(answer['as_of_ms'])} (event time), {answer['model']}.")
+    in_redis = answer["in_redis"]
+    if in_redis is not None:
+        place = f"has it at place {in_redis['place']}" if in_redis["place"] else "does not have it"
+        age_s = in_redis["age_ms"] / 1000
+        _line(out, f"The list in Redis, by {in_redis['model']}, {age_s:,.1f} s old, {place}.")
     if answer["sources"]:
         _table(out, "proposed by", answer["sources"])
     if answer["ranking"]:

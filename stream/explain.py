@@ -148,9 +148,10 @@ class Explainer:
             return self._fallback, self._pipeline.score(refresh, self._fallback)
 
     def _describe_list(self, made: OneList) -> dict[str, Any]:
-        scores = made.slates.scores
+        slates = made.slates
+        scores = slates.scores[~(slates.is_explored | slates.is_refilled)]
         return {
-            "size": len(made.slates),
+            "size": len(slates),
             "num_candidates": len(made.candidates),
             "lowest_score": rounded(scores.min()) if len(scores) else None,
         }

@@ -149,12 +149,13 @@ def why_not_in_slate(
             "taken before it",
             same_author_in_list=same,
         )
-    lowest = float(slates.scores.min()) if len(slates) else 0.0
+    earned = slates.scores[~(slates.is_explored | slates.is_refilled)]
+    lowest = float(earned.min()) if len(earned) else 0.0
     return _verdict(
         "below_cut",
         f"ranked {ranking['rank']} of {ranking['num_candidates']} by score, the list holds "
-        f"{limits.slate_size} (the lowest score in it is {rounded(lowest)}; diversity and the "
-        "author's other items may move a few places)",
+        f"{limits.slate_size} (the lowest score that earned a place is {rounded(lowest)}; "
+        "diversity and the author's other items move a few places, explored items take some)",
         same_author_in_list=same,
         pool_size=limits.pool_size,
     )

@@ -21,7 +21,7 @@ from local.simulator import Simulator
 
 SMALL = ("--set", "users.max_users=1000", "--set", "catalogue.dim=16")
 # Their entries depend on the log, not on the command.
-OPEN = {"features", "results", "settings", "popularity"}
+OPEN = {"features", "in_redis", "results", "settings", "popularity"}
 
 
 @pytest.fixture(scope="module")

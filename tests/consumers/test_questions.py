@@ -12,6 +12,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisGone
 
 from consumers.health import HealthServer
+from consumers.lists import place_in_list
 from consumers.metrics_registry import MetricsRegistry
 from consumers.questions import StateQuestions
 from consumers.state_thread import WorkThread
@@ -98,7 +99,7 @@ def test_an_answer_is_computed_on_the_state_thread() -> None:
     status, body = ask(
         lambda session, url: get(session, f"{url}/explain?user=a%20b&item=i"), answers
     )
-    assert (status, body) == (200, {"user_id": "a b", "item_id": "i"})
+    assert (status, body) == (200, {"user_id": "a b", "item_id": "i", "in_redis": None})
     assert [name.split("_")[0] for name in answers.threads] == ["state"]
 
 
@@ -115,6 +116,14 @@ def test_a_user_comes_with_the_list_in_redis() -> None:
     assert body["list"]["items"] == [{"id": "x"}] and body["list"]["model"] == "fusion"
     _, body = ask(lambda session, url: get(session, url + path))
     assert body["list"] is None
+
+
+def test_an_explanation_says_where_the_list_in_redis_has_the_item() -> None:
+    assert place_in_list(None, "x") is None
+    listed = {"items": [{"id": "w"}, {"id": "x"}], "model": "fusion", "age_ms": 5}
+    found = place_in_list(listed, "x")
+    assert found == {"place": 2, "size": 2, "model": "fusion", "age_ms": 5}
+    assert (place_in_list(listed, "y") or {})["place"] is None
 
 
 def test_without_redis_the_rest_is_answered() -> None:
