@@ -1,4 +1,4 @@
-"""explain and inspect asked of running workers; each answers for the partitions that it holds."""
+"""explain, inspect and doctor with running workers; each answers for the partitions it holds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from stream.answers import partition_of_id
 from tests.integration.conftest import Deploy
-from tests.integration.workers import summary_of, until
+from tests.integration.workers import Deployment, summary_of, until
 from tests.wire_logs import wire_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
@@ -60,3 +60,29 @@ def test_a_user_of_another_worker_names_the_partition(deploy: Deploy) -> None:
     partition = partition_of_id(b"u1", 2)
     assert f"partition {partition} of interactions" in refused.stderr.decode()
     assert b"Traceback" not in refused.stderr
+
+
+def test_the_doctor_sees_who_works_and_what_waits_afterwards(deploy: Deploy) -> None:
+    deployment = deploy()
+    deployment.worker()
+    deployment.produce(wire_log(200))
+    deployment.drain()
+    found = group_findings(deployment)
+    assert {status for status, _ in found.values()} == {"ok"}
+    assert "1 worker(s)" in found["kafka.group"][1]
+    deployment.stop_all()
+    assert group_findings(deployment)["kafka.group"][0] == "info"
+    deployment.produce(wire_log(30, seed=1))
+    status, text = group_findings(deployment)["kafka.group.stale"]
+    assert status == "warn" and "no worker runs, 30 records wait" in text
+
+
+def group_findings(deployment: Deployment) -> dict[str, tuple[str, str]]:
+    """Return what a healthy doctor says of the group: check to status and text."""
+    summary = summary_of(deployment.run("doctor", "--json"))
+    assert summary["healthy"]
+    return {
+        each["check"]: (each["status"], each["text"])
+        for each in summary["findings"]
+        if each["check"].startswith("kafka.group")
+    }
