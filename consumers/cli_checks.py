@@ -8,7 +8,8 @@ import logging
 import sys
 import time
 from collections import Counter
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -114,10 +115,14 @@ def bench(
         sys.stdout.write(json.dumps(summary) + "\n")
         sys.stdout.flush()
     else:
-        table = Table("benchmark", "figure", "value", box=None)
-        for name, figures in results.items():
-            for place, (figure, value) in enumerate(figures_of(figures)):
-                table.add_row("" if place else name, figure, value)
-        Console(markup=False).print(table)
+        _show_figures(results)
     if failures:
         raise typer.Exit(1)
+
+
+def _show_figures(results: Mapping[str, Mapping[str, Any]]) -> None:
+    table = Table("benchmark", "figure", "value", box=None)
+    for name, figures in results.items():
+        for place, (figure, value) in enumerate(figures_of(figures)):
+            table.add_row("" if place else name, figure, value)
+    Console(markup=False).print(table)
