@@ -126,14 +126,11 @@ class Pipeline:
         )
 
     def retrieve_again(self, refresh: Refresh) -> Refresh | None:
-        """Repeat step 7 for the same users: the catalogue's rows changed meanwhile.
-
-        None when the partition moved away. The lists keep the offset that was read first: who was
-        erased meanwhile reads as a cold user, and a newer version would pass his tombstone.
-        """
+        """Repeat step 7: the catalogue's rows changed meanwhile; None if the partition moved."""
         users = refresh.users
         if users.partition not in self.engine.users:
             return None
+        # Who was erased meanwhile is cold now: at a newer offset his list would pass the tombstone.
         again = self.read_users(users.partition, users.user_ids, now_ms=int(users.now_ms.max()))
         return self.retrieve(replace(again, next_offset=users.next_offset))
 
