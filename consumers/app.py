@@ -165,6 +165,7 @@ class Worker:
             why_stuck=self.watchdog.why_stuck,
             why_not_ready=probes.why_not_ready,
             stats=self.stats.read,
+            host=settings.worker.health_host,
             port=settings.worker.health_port,
         )
         self.metering.follow(self, wall_ms=wall_ms, now_s=time.monotonic)
