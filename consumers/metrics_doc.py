@@ -13,8 +13,9 @@ _HEAD = """# Metrics
 
 What a worker answers at `/metrics` on its health address (Prometheus text format; the address is
 printed by `headwater up` and `headwater worker --json`, and is loopback unless
-`HEADWATER_WORKER__HEALTH_HOST` says otherwise). Labels have bounded cardinality: never a user, never an item. Beside it stand `/healthz` (does it work?), `/readyz`
-(are its lists fresh?) and `/stats` (the same figures as one JSON object).
+`HEADWATER_WORKER__HEALTH_HOST` says otherwise). Labels have bounded cardinality: never a user,
+never an item. Beside it stand `/healthz` (does it work?), `/readyz` (are its lists fresh?) and
+`/stats` (the same figures as one JSON object).
 
 This page is written by `python -m consumers.metrics_doc > docs/metrics.md`; a test keeps it true.
 
