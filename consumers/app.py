@@ -121,6 +121,7 @@ class Worker:
             epoch=settings.epoch,
             ttl_ms=settings.sink.ttl_s * 1000,
             retention_ms=topics.retention_ms,
+            explain=settings.explain,
             max_pipeline=settings.sink.max_batch,
         )
         self.publisher = SignalPublisher(self.producer, item_signals=topics.item_signals)

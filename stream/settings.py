@@ -279,7 +279,7 @@ class Settings(BaseSettings):
         0, ge=0, le=999_999, description="Raised when a topic is recreated; part of each version."
     )
     explain: bool = Field(
-        False, description="Whether lists also say in words why each item is there."
+        False, description="Whether lists say in words why each item is there; twice the bytes."
     )
     topics: TopicSettings = Field(default_factory=TopicSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
