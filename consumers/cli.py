@@ -11,7 +11,7 @@ import typer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from consumers import cli_data, cli_learn, cli_run
+from consumers import cli_data, cli_dead_letters, cli_learn, cli_run
 from consumers.console import errors
 from stream.errors import ConfigurationError, HeadwaterError
 
@@ -33,6 +33,7 @@ for command in (
     cli_learn.train,
 ):
     app.command()(command)
+app.add_typer(cli_dead_letters.app, name="dead-letters", no_args_is_help=True)
 
 
 @app.callback()
