@@ -87,8 +87,8 @@ def test_kernels_are_asked_for_as_they_were_compiled() -> None:
             re.search(rf"{name}=(\S*) ", found[stage]) for stage in ("application", "runtime")
         ]
         assert values[0] and values[1] and values[0][1] == values[1][1], name
-    assert "PYTHONPATH=/opt/application" in found["application"]
-    assert "PYTHONPATH=/opt/application" in found["runtime"]
+    for stage in ("application", "runtime"):  # Else the sources of the working folder come first.
+        assert "PYTHONPATH=/opt/application \\\n    PYTHONSAFEPATH=1" in found[stage]
     assert re.search(r"touch --date \S+Z \{\} \+ \\\n.*warm_up", found["application"])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from consumers.sink_replies import Reply
 from local.redis import RedisServer, redis_binaries
 from stream.candidates import SOURCES, RecommendationBatch
 from stream.versions import erase_version
-from tests.containers import FOLDER
+from tests.containers import COMPOSE, FOLDER, read_yaml
 
 pytestmark = pytest.mark.redis
 
@@ -147,6 +149,21 @@ def test_a_reader_reads_lists_and_an_operator_looks(server: RedisServer) -> None
 def test_without_a_name_there_is_nothing(server: RedisServer) -> None:
     with Redis.from_url(server.url) as client, pytest.raises(RedisError, match="required|must be"):
         client.ping()
+
+
+def test_the_health_command_is_content_with_a_server_that_answers(server: RedisServer) -> None:
+    if shutil.which("redis-cli") is None:
+        pytest.skip("redis-cli is not on the PATH")
+    kind, command = read_yaml(COMPOSE, {})["services"]["redis"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+
+    def is_content() -> bool:
+        here = command.replace("redis-cli", f"redis-cli -p {server.port}")
+        return subprocess.run(["sh", "-c", here], check=False).returncode == 0
+
+    assert is_content()
+    server.kill()
+    assert not is_content()
 
 
 def test_each_user_has_a_password_of_its_own_to_replace() -> None:
