@@ -205,32 +205,12 @@ def replay_dead_letters(
     wanted = replace(_wanted(reason, topic, partition, offset, since), topics=frozenset(theirs))
     brokers = kafka_of(settings, kafka)
     repair = None if through is None else Repair(through)
-    verdicts: Counter[str] = Counter()
-    samples: list[Copy] = []
-
-    def on_copy(copy: Copy) -> None:
-        if copy.letter.topic == settings.topics.interactions:
-            verdicts[_verdict(copy.value)] += 1
-        if len(samples) < _MAX_SAMPLES:
-            samples.append(copy)
-
-    async def run() -> tuple[_Found, ReplayedLetters]:
-        found = await _read(brokers, settings, wanted, limit, newest=False)
-        _warn_of_grace(found.letters, settings.users.grace_ms)
-        report = await replay_letters(
-            list(found.letters),
-            brokers=brokers,
-            dead_letters=settings.topics.dead_letters,
-            mend=None if repair is None else repair.mend,
-            dry_run=dry_run,
-            on_copy=on_copy,
-            on_gone=lambda letter: say(f"{letter.place}: the log no longer has this record"),
-        )
-        return found, report
-
-    found, report = asyncio.run(run())
+    tally = _Tally(settings.topics.interactions)
+    found, report = asyncio.run(
+        _replay(brokers, settings, wanted, limit=limit, repair=repair, dry_run=dry_run, tally=tally)
+    )
     if dry_run and not as_json:
-        _print_samples(samples)
+        _print_samples(tally.samples)
     figures = {
         "matched": found.matched,
         "replayed": report.replayed,
@@ -240,12 +220,51 @@ def replay_dead_letters(
         "more": max(0, found.matched - limit),
         "already": found.replayed,
         "topics": dict(report.topics),
-        "verdicts": dict(verdicts.most_common()),
+        "verdicts": dict(tally.verdicts.most_common()),
         "dry_run": dry_run,
     }
     print_summary(figures, as_json=as_json)
     if report.gone or report.too_large:
         raise typer.Exit(1)
+
+
+class _Tally:
+    """What the engine will make of the copies, and the first few of them."""
+
+    def __init__(self, interactions: str) -> None:
+        self._interactions = interactions
+        self.verdicts: Counter[str] = Counter()
+        self.samples: list[Copy] = []
+
+    def add(self, copy: Copy) -> None:
+        if copy.letter.topic == self._interactions:
+            self.verdicts[_verdict(copy.value)] += 1
+        if len(self.samples) < _MAX_SAMPLES:
+            self.samples.append(copy)
+
+
+async def _replay(
+    brokers: str,
+    settings: Settings,
+    wanted: Wanted,
+    *,
+    limit: int,
+    repair: Repair | None,
+    dry_run: bool,
+    tally: _Tally,
+) -> tuple[_Found, ReplayedLetters]:
+    found = await _read(brokers, settings, wanted, limit, newest=False)
+    _warn_of_grace(found.letters, settings.users.grace_ms)
+    report = await replay_letters(
+        list(found.letters),
+        brokers=brokers,
+        dead_letters=settings.topics.dead_letters,
+        mend=None if repair is None else repair.mend,
+        dry_run=dry_run,
+        on_copy=tally.add,
+        on_gone=lambda letter: say(f"{letter.place}: the log no longer has this record"),
+    )
+    return found, report
 
 
 def _warn_of_grace(letters: deque[Letter], grace_ms: int) -> None:

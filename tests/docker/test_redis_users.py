@@ -154,6 +154,7 @@ def test_without_a_name_there_is_nothing(server: RedisServer) -> None:
 def test_the_health_command_is_content_with_a_server_that_answers(server: RedisServer) -> None:
     if shutil.which("redis-cli") is None:
         pytest.skip("redis-cli is not on the PATH")
+    pytest.importorskip("ruamel.yaml")
     kind, command = read_yaml(COMPOSE, {})["services"]["redis"]["healthcheck"]["test"]
     assert kind == "CMD-SHELL"
 

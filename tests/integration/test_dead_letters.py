@@ -120,16 +120,8 @@ def counters(deployment: Deployment) -> dict[str, int]:
     return found
 
 
-def test_mended_records_count_once_and_the_rest_dies_again(deploy: Deploy, mender: Any) -> None:
-    deployment = deploy()
-    deployment.worker()
-    deployment.produce(GOOD)
-    places = produce_bad(deployment)
-    before = counters(deployment)
-    assert before["rejected"] == len(places) == 13
-
+def assert_shown_and_judged(deployment: Deployment, places: dict[str, bytes], mend: str) -> None:
     # What is there, and how it is found; a dry run judges and sends nothing.
-    mend_all = ["--through", mender("all"), "--json"]
     found, texts, one, none, later, dry = (
         answer.figures
         for answer in run_each(
@@ -139,7 +131,7 @@ def test_mended_records_count_once_and_the_rest_dies_again(deploy: Deploy, mende
             ["list", "--partition", "1", "--since", "1h", "--json"],
             ["list", "--topic", "items", "--json"],
             ["list", "--since", "2100-01-01", "--json"],
-            ["replay", *mend_all, "--dry-run"],
+            ["replay", "--through", mend, "--dry-run", "--json"],
         )
     )
     assert {each["place"] for each in found["letters"]} == set(places)
@@ -153,6 +145,17 @@ def test_mended_records_count_once_and_the_rest_dies_again(deploy: Deploy, mende
     assert (texts["matched"], texts["shown"]) == (4, 3)
     assert (one["matched"], none["matched"], later["matched"]) == (4, 0, 0)
     assert dry["verdicts"]["good"] == 10 and dry["replayed"] == 13
+
+
+def test_mended_records_count_once_and_the_rest_dies_again(deploy: Deploy, mender: Any) -> None:
+    deployment = deploy()
+    deployment.worker()
+    deployment.produce(GOOD)
+    places = produce_bad(deployment)
+    before = counters(deployment)
+    assert before["rejected"] == len(places) == 13
+
+    assert_shown_and_judged(deployment, places, mender("all"))
     assert counters(deployment) == before
 
     # One reason is mended; twice the same command sends nothing twice.
@@ -170,7 +173,10 @@ def test_mended_records_count_once_and_the_rest_dies_again(deploy: Deploy, mende
     }
 
     # The rest as well: what is still bad dies again, at its new offset.
-    (rest,) = (answer.figures for answer in run_each(deployment, ["replay", *mend_all]))
+    (rest,) = (
+        answer.figures
+        for answer in run_each(deployment, ["replay", "--through", mender("all"), "--json"])
+    )
     assert (rest["replayed"], rest["verdicts"]["good"]) == (7, 4)
     last = counters(deployment)
     assert last["applied"] == after["applied"] + 4

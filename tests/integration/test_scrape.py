@@ -47,6 +47,7 @@ def all_queries() -> list[str]:
 
 def test_every_query_finds_its_series_in_a_real_scrape(deploy: Deploy) -> None:
     pytest.importorskip("promql_parser")
+    pytest.importorskip("ruamel.yaml")
     deployment = deploy()
     worker = deployment.worker()
     deployment.produce(LOG)
