@@ -13,9 +13,7 @@ The first quarter of the events warms up; the clock runs from there to the end o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
@@ -27,15 +25,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from contest import (
-    PLAIN_LOOP,
-    broker,
-    fill,
-    medians,
-    ratio,
-    run_on_last_core,
-    run_rounds,
-)
+from contest import compare, parse_arguments, print_line, run_on_last_core
 from plain_loop import TOPIC, Stopwatch
 
 from consumers.faust_app import create_app, run_app
@@ -111,9 +101,6 @@ def fold(slab: Slab, users: IdIndex, items: IdIndex) -> None:
     items.intern(batch.buffer, batch.item_starts, batch.item_lengths, rows[1])
 
 
-COMMANDS = {"agent": [__file__, "--contender"], "plain": [PLAIN_LOOP]}
-
-
 def events(num_events: int) -> Iterator[tuple[int, bytes]]:
     """Yield (partition, event) of about 283 bytes, as the figures in FAUST.md."""
     rng = np.random.default_rng(7)
@@ -130,53 +117,14 @@ def events(num_events: int) -> Iterator[tuple[int, bytes]]:
         yield user % 4, event.encode()
 
 
-def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run all rounds; return the benchmark's line."""
-    cores = sorted(os.sched_getaffinity(0))
-    with broker(arguments.kafka, cores[0]) as kafka:
-        made = events(arguments.events)
-        size = asyncio.run(fill(kafka, made, arguments.codec, arguments.batch_bytes))
-        options = [
-            *("--kafka", kafka, "--events", str(arguments.events)),
-            *("--max-slab-bytes", str(arguments.max_slab_bytes)),
-        ]
-        rounds = run_rounds(COMMANDS, options, arguments.rounds)
-    ours, plain = medians(rounds["agent"]), medians(rounds["plain"])
-    return {
-        "benchmark": "agent",
-        "events_per_s": round(ours["events_per_s"]),
-        "ratio": ratio(rounds["agent"], rounds["plain"], "events_per_s"),
-        "plain_events_per_s": round(plain["events_per_s"]),
-        "events_per_cpu_s": round(ours["events_per_cpu_s"]),
-        "cpu_ratio": ratio(rounds["agent"], rounds["plain"], "events_per_cpu_s"),
-        "plain_events_per_cpu_s": round(plain["events_per_cpu_s"]),
-        "peak_rss_mb": round(ours["peak_rss_mb"]),
-        "plain_peak_rss_mb": round(plain["peak_rss_mb"]),
-        "rounds": arguments.rounds,
-        "events": arguments.events,
-        "event_bytes": round(size),
-        "codec": arguments.codec or "none",
-        "batch_bytes": arguments.batch_bytes,
-        "max_slab_bytes": arguments.max_slab_bytes,
-        "cores": {"contender": cores[-1], "broker": cores[0]},
-    }
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--codec", choices=["gzip", "snappy", "lz4", "zstd"], default=None)
-    parser.add_argument("--batch-bytes", type=int, default=16_384)
-    parser.add_argument("--max-slab-bytes", type=int, default=1 << 20)
-    parser.add_argument("--kafka", default=None, help="host:port; its topic must not exist yet")
-    parser.add_argument("--contender", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__, num_events=1_000_000)
     if not arguments.contender:
-        print(json.dumps(compare(arguments)))
+        line, _ = compare("agent", __file__, events(arguments.events), arguments)
+        print_line(line)
         return
     figures = read_with_agent(arguments.kafka, arguments.events, arguments.max_slab_bytes)
-    print(json.dumps(run_on_last_core(figures)))
+    print_line(run_on_last_core(figures))
 
 
 if __name__ == "__main__":

@@ -15,36 +15,22 @@ The first quarter of the events warms up; the clock runs from there to the end o
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from contest import (
-    PLAIN_LOOP,
-    broker,
-    create_topic,
-    fill,
-    medians,
-    ratio,
-    run_on_last_core,
-    run_rounds,
-)
+from contest import compare, create_topic, parse_arguments, print_line, run_on_last_core
 from fold_events import fold_events
 from plain_loop import NUM_PARTITIONS, Stopwatch
 
 from consumers.app import Worker
 from consumers.faust_app import run_app
-from consumers.handlers import SlabHandlers
 from consumers.warm_up import compile_kernels
 from stream.settings import Settings, TopicSettings, WorkerSettings
 from stream.slab import Slab
@@ -53,35 +39,34 @@ from stream.slab import Slab
 UNUSED_REDIS = "redis://127.0.0.1:1/0"
 # More than what the tables grow by.
 TABLE_BYTES = 1 << 30
+# How often it is asked whether all is folded: the error of a run of seconds.
+POLL_S = 0.002
+INTERACTIONS = TopicSettings().interactions
 
 
-class CountingHandlers(SlabHandlers):
-    """A worker's handlers that count its slabs and end its app once everything is folded."""
+class Count:
+    """Counts the events that a worker's agents hand over, and ends its app when all are folded."""
 
     def __init__(self, worker: Worker, num_events: int) -> None:
         self._worker = worker
-        self._handlers = worker.handlers
+        self._accept = worker.handlers.accept
         self._num_left = num_events
         self.stopwatch = Stopwatch(num_events)
 
-    async def on_interactions(self, slab: Slab) -> None:
-        """Fold a slab and count its events."""
-        await self._handlers.on_interactions(slab)
-        self.stopwatch.count(len(slab))
-        self._num_left -= len(slab)
-        self._stop_when_done()
+    async def accept(self, slab: Slab) -> None:
+        """Hand a slab on and count its events; frames of item deltas are not events."""
+        await self._accept(slab)
+        if slab.topic == INTERACTIONS:
+            self.stopwatch.count(len(slab))
+            self._num_left -= len(slab)
 
-    async def on_item_deltas(self, slab: Slab) -> None:
-        """Fold a slab of frames."""
-        await self._handlers.on_item_deltas(slab)
-        self._stop_when_done()
-
-    def _stop_when_done(self) -> None:
-        if self._num_left > 0 or self.stopwatch.result or not self._is_all_folded():
-            return
+    async def stop_when_done(self) -> None:
+        """End the worker's app once every event and every row is folded and acknowledged."""
+        while self._num_left > 0 or not self._is_all_folded():  # noqa: ASYNC110 (no event says so)
+            await asyncio.sleep(POLL_S)
         self.stopwatch.stop()
         self._worker.ownership.held.clear()  # No snapshots: nothing after the fold is of use.
-        asyncio.ensure_future(self._worker.app.stop())
+        await self._worker.app.stop()
 
     def _is_all_folded(self) -> bool:
         engine, frames = self._worker.engine, self._worker.frames
@@ -117,13 +102,19 @@ async def read_and_fold(kafka: str, num_events: int, max_slab_bytes: int) -> dic
             worker=WorkerSettings(group=f"bench-{os.getpid()}", max_slab_bytes=max_slab_bytes),
         )
         worker = Worker(settings, brokers=kafka, redis_url=UNUSED_REDIS)
-        worker.handlers = handlers = CountingHandlers(worker, num_events)
+        count = Count(worker, num_events)
+        worker.handlers.accept = count.accept  # type: ignore[method-assign]
         connected = (worker.offsets, worker.producer, worker.frame_sender)
         for each in connected:
             await each.start()
+        tasks = [
+            asyncio.create_task(each) for each in (worker.handlers.run(), count.stop_when_done())
+        ]
         try:
             await run_app(worker.app)
         finally:
+            for task in tasks:
+                task.cancel()
             await worker.frames.stop()
             for each in connected:
                 await each.stop()
@@ -131,63 +122,23 @@ async def read_and_fold(kafka: str, num_events: int, max_slab_bytes: int) -> dic
     counters = worker.engine.counters()
     assert counters["applied"] == counters["read"] == num_events, counters
     return {
-        **handlers.stopwatch.result,
+        **count.stopwatch.result,
         "emitted_bytes_per_event": worker.frames.num_bytes / num_events,
         "num_overflowed": worker.engine.num_overflowed,
     }
 
 
-COMMANDS = {"fold": [__file__, "--contender"], "plain": [PLAIN_LOOP]}
-
-
-def compare(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run all rounds; return the benchmark's line."""
-    cores = sorted(os.sched_getaffinity(0))
-    events = fold_events(arguments.events, num_partitions=NUM_PARTITIONS)
-    with broker(arguments.kafka, cores[0]) as kafka:
-        size = asyncio.run(fill(kafka, events, arguments.codec, arguments.batch_bytes))
-        options: Sequence[str] = [
-            *("--kafka", kafka, "--events", str(arguments.events)),
-            *("--max-slab-bytes", str(arguments.max_slab_bytes)),
-        ]
-        rounds = run_rounds(COMMANDS, options, arguments.rounds)
-    ours, plain = medians(rounds["fold"]), medians(rounds["plain"])
-    return {
-        "benchmark": "fold",
-        "events_per_s": round(ours["events_per_s"]),
-        "ratio": ratio(rounds["fold"], rounds["plain"], "events_per_s"),
-        "plain_events_per_s": round(plain["events_per_s"]),
-        "events_per_cpu_s": round(ours["events_per_cpu_s"]),
-        "cpu_ratio": ratio(rounds["fold"], rounds["plain"], "events_per_cpu_s"),
-        "plain_events_per_cpu_s": round(plain["events_per_cpu_s"]),
-        "emitted_bytes_per_event": round(ours["emitted_bytes_per_event"], 1),
-        "num_overflowed": round(ours["num_overflowed"]),
-        "peak_rss_mb": round(ours["peak_rss_mb"]),
-        "plain_peak_rss_mb": round(plain["peak_rss_mb"]),
-        "rounds": arguments.rounds,
-        "events": arguments.events,
-        "event_bytes": round(size),
-        "codec": arguments.codec or "none",
-        "max_slab_bytes": arguments.max_slab_bytes,
-        "cores": {"contender": cores[-1], "broker": cores[0]},
-    }
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=400_000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--codec", choices=["gzip", "snappy", "lz4", "zstd"], default=None)
-    parser.add_argument("--batch-bytes", type=int, default=16_384)
-    parser.add_argument("--max-slab-bytes", type=int, default=1 << 20)
-    parser.add_argument("--kafka", default=None, help="host:port; its topic must not exist yet")
-    parser.add_argument("--contender", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parse_arguments(__doc__, num_events=400_000)
     if not arguments.contender:
-        print(json.dumps(compare(arguments)))
+        events = fold_events(arguments.events, num_partitions=NUM_PARTITIONS)
+        line, ours = compare("fold", __file__, events, arguments)
+        emitted = round(ours["emitted_bytes_per_event"], 1)
+        overflowed = round(ours["num_overflowed"])
+        print_line({**line, "emitted_bytes_per_event": emitted, "num_overflowed": overflowed})
         return
     figures = read_and_fold(arguments.kafka, arguments.events, arguments.max_slab_bytes)
-    print(json.dumps(run_on_last_core(figures)))
+    print_line(run_on_last_core(figures))
 
 
 if __name__ == "__main__":

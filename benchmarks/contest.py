@@ -6,8 +6,10 @@ Rounds alternate and the first one is not counted: it warms the page cache and n
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
+import json
 import os
 import statistics
 import subprocess
@@ -108,6 +110,70 @@ def ratio(ours: list[dict[str, float]], others: list[dict[str, float]], figure: 
     """Return the median over the rounds of one figure, ours over theirs."""
     pairs = zip(ours, others, strict=True)
     return round(statistics.median(one[figure] / other[figure] for one, other in pairs), 3)
+
+
+def parse_arguments(description: str | None, *, num_events: int) -> argparse.Namespace:
+    """Read the command line of a benchmark from a broker; ``num_events`` is its default."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--events", type=int, default=num_events)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--codec", choices=["gzip", "snappy", "lz4", "zstd"], default=None)
+    parser.add_argument("--batch-bytes", type=int, default=16_384)
+    parser.add_argument("--max-slab-bytes", type=int, default=1 << 20)
+    parser.add_argument("--kafka", default=None, help="host:port; its topic must not exist yet")
+    parser.add_argument("--contender", action="store_true")
+    return parser.parse_args()
+
+
+def compare(
+    name: str, script: str, events: Iterable[tuple[int, bytes]], arguments: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Let a script's contender and the plain loop read the same events, in rounds.
+
+    Args:
+        name: Of the benchmark and of its contender.
+        script: Its file; with ``--contender`` it runs the contender.
+        events: (partition, event), written into the topic first.
+        arguments: From :func:`parse_arguments`.
+
+    Returns:
+        The figures of the benchmark's line that all such benchmarks have, and the medians of the
+        contender's own.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    with broker(arguments.kafka, cores[0]) as kafka:
+        size = asyncio.run(fill(kafka, events, arguments.codec, arguments.batch_bytes))
+        options = [
+            *("--kafka", kafka, "--events", str(arguments.events)),
+            *("--max-slab-bytes", str(arguments.max_slab_bytes)),
+        ]
+        commands = {name: [script, "--contender"], "plain": [PLAIN_LOOP]}
+        rounds = run_rounds(commands, options, arguments.rounds)
+    ours, plain = medians(rounds[name]), medians(rounds["plain"])
+    line = {
+        "benchmark": name,
+        "events_per_s": round(ours["events_per_s"]),
+        "ratio": ratio(rounds[name], rounds["plain"], "events_per_s"),
+        "plain_events_per_s": round(plain["events_per_s"]),
+        "events_per_cpu_s": round(ours["events_per_cpu_s"]),
+        "cpu_ratio": ratio(rounds[name], rounds["plain"], "events_per_cpu_s"),
+        "plain_events_per_cpu_s": round(plain["events_per_cpu_s"]),
+        "peak_rss_mb": round(ours["peak_rss_mb"]),
+        "plain_peak_rss_mb": round(plain["peak_rss_mb"]),
+        "rounds": arguments.rounds,
+        "events": arguments.events,
+        "event_bytes": round(size),
+        "codec": arguments.codec or "none",
+        "batch_bytes": arguments.batch_bytes,
+        "max_slab_bytes": arguments.max_slab_bytes,
+        "cores": {"contender": cores[-1], "broker": cores[0]},
+    }
+    return line, ours
+
+
+def print_line(figures: Mapping[str, Any]) -> None:
+    """Print figures as one line of JSON."""
+    print(json.dumps(figures))
 
 
 def run_on_last_core(contender: Coroutine[Any, Any, Mapping[str, float]]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.consumer import fetcher as stock_fetcher
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, NodeNotReadyError
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.record.memory_records import MemoryRecords
 
@@ -163,6 +163,20 @@ async def known_partitions(
     await consumer._client.set_topics(names)
     found = {name: consumer._client.cluster.partitions_for_topic(name) for name in names}
     return {name: frozenset(partitions or ()) for name, partitions in found.items()}
+
+
+async def ask_any_broker(consumer: AIOKafkaConsumer, request: Any) -> Any:
+    """Send a request of ours over a consumer's connections; return the answer.
+
+    Raises:
+        KafkaError: No broker could be asked.
+        NotImplementedError: The broker does not know the request's version.
+    """
+    client = consumer._client
+    node_id = client.get_random_node()
+    if node_id is None:
+        raise NodeNotReadyError
+    return await client.send(node_id, request)
 
 
 async def leave_group(consumer: AIOKafkaConsumer) -> None:

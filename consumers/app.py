@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
+from consumers.clocks import monotonic_ms, wall_ms
 from consumers.configuration import make_engine, make_fusion, make_pipeline
 from consumers.dead_letters import DeadLetterProducer
 from consumers.erasures import Erasures
@@ -37,6 +38,7 @@ from consumers.reader import BroadcastReader
 from consumers.redis_client import check_redis, connect_redis
 from consumers.refresh import RefreshLoop
 from consumers.refresher import Refresher
+from consumers.rehearsal import rehearse
 from consumers.signal_publisher import SignalPublisher
 from consumers.sink import RedisSink
 from consumers.snapshots import SnapshotStore
@@ -58,16 +60,6 @@ logger = logging.getLogger(__name__)
 
 # How long a stop may spend on lists that are due.
 _DRAIN_MS = 2_000
-
-
-def wall_ms() -> int:
-    """Return the wall clock, ms."""
-    return time.time_ns() // 1_000_000
-
-
-def monotonic_ms() -> int:
-    """Return the monotonic clock, ms."""
-    return time.monotonic_ns() // 1_000_000
 
 
 async def run_worker(
@@ -125,7 +117,9 @@ class Worker:
             max_pipeline=settings.sink.max_batch,
         )
         self.publisher = SignalPublisher(self.producer, item_signals=topics.item_signals)
-        self.erasures = Erasures(self.sink, epoch=settings.epoch)
+        self.erasures = Erasures(
+            self.sink, epoch=settings.epoch, max_waiting=settings.sink.max_erasures
+        )
         self.registry = MetricsRegistry()
         self.metering = Metering(self.registry, topic=topics.interactions)
         self.stop_bound = StopBound(settings.worker.stop_timeout_s)
@@ -147,6 +141,7 @@ class Worker:
             on_fold=self.metering.on_fold,
             interactions=topics.interactions,
             item_deltas=topics.item_deltas,
+            max_waiting_bytes=2 * settings.worker.max_slab_bytes,
         )
         self.readers = (
             BroadcastReader(brokers=brokers, topics=[topics.items], on_slab=self._on_items),
@@ -186,6 +181,8 @@ class Worker:
             on_open=self._on_open,
             on_drop=self._on_drop,
             pending=self._pending,
+            generation=lambda: self.app.consumer_generation_id,
+            on_snapshot=self.metering.on_snapshot,
         )
 
     def _make_refresh(self) -> tuple[RefreshLoop[Refresh], WorkerStats]:
@@ -249,13 +246,13 @@ class Worker:
         @app.agent(app.slab_topic(topics.interactions))
         async def interactions(stream: Any) -> None:
             async for event in stream.noack().events():
-                await self.handlers.on_interactions(event.value)
+                await self.handlers.accept(event.value)
                 event.ack()
 
         @app.agent(app.slab_topic(topics.item_deltas))
         async def item_deltas(stream: Any) -> None:
             async for event in stream.noack().events():
-                await self.handlers.on_item_deltas(event.value)
+                await self.handlers.accept(event.value)
                 event.ack()
 
         return app
@@ -276,8 +273,11 @@ class Worker:
 
     def _on_open(self, kind: str, partition: int, pending: Mapping[str, NDArray[Any]]) -> None:
         """Take up a partition: no list of its users before it has caught up with its log."""
+        topics = self._settings.topics
         if kind != USERS:
+            self.handlers.forget(topics.item_deltas, partition)
             return
+        self.handlers.forget(topics.interactions, partition)
         shard = self.engine.users[partition]
         self.frames.begin(partition, shard.tables.next_offset)
         self.queue.hold(partition)
@@ -314,6 +314,7 @@ class Worker:
         await check_redis(self.redis)
         await self.health.start()
         await self.state.run(compile_kernels)
+        await self.state.run(rehearse, self._settings, self.ranker)
         await self.offsets.start()
         await self.producer.start()
         await self.frame_sender.start()
@@ -346,6 +347,7 @@ class Worker:
         loops = make_loops(self, self._settings, wall_ms=wall_ms, monotonic_ms=monotonic_ms)
         tasks = {
             asyncio.create_task(run_app(self.app), name="faust"),
+            asyncio.create_task(self.handlers.run(), name="folds"),
             asyncio.create_task(self.refresh.run(), name="refresh"),
             asyncio.create_task(self.erasures.run(), name="erasures"),
             asyncio.create_task(self.frames.watch(), name="frames"),

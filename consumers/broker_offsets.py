@@ -1,13 +1,23 @@
-"""End offsets of partitions, asked of the broker without joining any group."""
+"""Where partitions end, and which topics they are of, asked without joining any group."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from consumers.aiokafka_private import ask_any_broker
+from consumers.topic_ids import TopicIdRequest, ids_in
 from stream.errors import ServerUnreachable
+
+logger = logging.getLogger(__name__)
+
+# Tries to learn topic ids, and the wait between two: a broker may just be restarting.
+_ID_TRIES = 50
+_ID_WAIT_S = 0.2
 
 
 class BrokerOffsets:
@@ -56,6 +66,33 @@ class BrokerOffsets:
         """Return the first offset that each (topic, partition) still has."""
         assert self._consumer is not None, "start() comes first"
         return await self._ask(self._consumer.beginning_offsets, partitions)
+
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """Return the id of each topic; without those that the cluster gives none.
+
+        Asks again while a topic is not known yet: it may just have been made.
+
+        Raises:
+            ServerUnreachable: The broker did not tell, however often it was asked.
+        """
+        assert self._consumer is not None, "start() comes first"
+        names = sorted(topics)
+        came: object = None
+        for _ in range(_ID_TRIES):
+            try:
+                found = ids_in(await ask_any_broker(self._consumer, TopicIdRequest(names)))
+            except NotImplementedError:
+                logger.warning("the brokers know no topic ids: a topic made anew goes unnoticed")
+                return {}
+            except (KafkaError, OSError) as error:
+                came = error
+            else:
+                if found.keys() == set(names):
+                    return {name: topic_id for name, topic_id in found.items() if topic_id}
+                came = f"none of {', '.join(sorted(set(names) - found.keys()))}"
+            await asyncio.sleep(_ID_WAIT_S)
+        message = f"expected topic ids from Kafka at {self._brokers}, got {came!r}"
+        raise ServerUnreachable(message)
 
     async def _ask(
         self,

@@ -14,8 +14,6 @@ from stream.versions import erase_version
 
 logger = logging.getLogger(__name__)
 
-# Erasures that wait for Redis; beyond it the worker ends rather than forget one.
-_MAX_WAITING = 100_000
 _BATCH = 256
 _RETRY_S = 0.5
 
@@ -26,11 +24,13 @@ class Erasures:
     Args:
         sink: Writes tombstones.
         epoch: Leading part of every version.
+        max_waiting: Most users that wait; beyond it the worker ends rather than forget one.
     """
 
-    def __init__(self, sink: RedisSink, *, epoch: int) -> None:
+    def __init__(self, sink: RedisSink, *, epoch: int, max_waiting: int) -> None:
         self._sink = sink
         self._epoch = epoch
+        self._max_waiting = max_waiting
         self._waiting: OrderedDict[bytes, str] = OrderedDict()
         self._wake = asyncio.Event()
         self._is_waiting = False
@@ -47,12 +47,7 @@ class Erasures:
         """
         for user_id, offset in erased:
             self._waiting[user_id] = erase_version(epoch=self._epoch, offset=offset)
-        if len(self._waiting) > _MAX_WAITING:
-            message = (
-                f"expected at most {_MAX_WAITING} erasures waiting for Redis, got "
-                f"{len(self._waiting)}: is Redis up and writable?"
-            )
-            raise HeadwaterError(message)
+        self._check_bound()
         self._wake.set()
 
     def encode(self) -> bytes:
@@ -60,13 +55,27 @@ class Erasures:
         return json.dumps({user.hex(): version for user, version in self._waiting.items()}).encode()
 
     def restore(self, data: bytes) -> None:
-        """Take up again what :meth:`encode` gave; a later erase of the same user wins."""
+        """Take up again what :meth:`encode` gave; a later erase of the same user wins.
+
+        Raises:
+            HeadwaterError: Too many wait, as in :meth:`add`.
+        """
         for user, version in json.loads(data).items():
             user_id = bytes.fromhex(user)
             if version > self._waiting.get(user_id, ""):
                 self._waiting[user_id] = version
+        self._check_bound()
         if self._waiting:
             self._wake.set()
+
+    def _check_bound(self) -> None:
+        if len(self._waiting) > self._max_waiting:
+            message = (
+                f"expected at most {self._max_waiting} erasures waiting for Redis, got "
+                f"{len(self._waiting)}: is Redis up and writable? HEADWATER_SINK__MAX_ERASURES "
+                "is the bound"
+            )
+            raise HeadwaterError(message)
 
     async def run(self) -> None:
         """Write tombstones until cancelled."""

@@ -26,9 +26,10 @@ logger = logging.getLogger(__name__)
 # Slabs that wait in front of an agent: two keep it busy, more only cost memory (1 MiB each).
 MAX_WAITING_SLABS = 2
 
-# How often a running app is asked whether it crashed, and how long a crashed one may take to stop.
+# How often a running app is asked whether it crashed.
 _CRASH_TICK_S = 0.25
-_CRASHED_STOP_S = 10.0
+# How long a crashed app may take to stop.
+CRASHED_STOP_S = 10.0
 
 # Bytes that every broker accepts as a session timeout lie between 6 s and 30 min by default.
 DEFAULT_SESSION_TIMEOUT_S = 10.0
@@ -63,7 +64,6 @@ class App(faust.App):
             value_serializer="raw",
             key_type=bytes,
             value_type=bytes,
-            maxsize=MAX_WAITING_SLABS,
         )
 
 
@@ -126,6 +126,8 @@ def create_app(
         # 0 would silently swap in an assignor that does not keep partitions where they are.
         "table_standby_replicas": 1,
         "stream_wait_empty": False,
+        # Of the agent's own queue; a topic's maxsize is not handed on to it.
+        "stream_buffer_maxsize": MAX_WAITING_SLABS,
     }
     app = App(group, **{**settings, **faust_settings})
     app.ledger = ledger
@@ -146,11 +148,15 @@ def _raise_record_logging() -> None:
             stock.setLevel(logging.INFO)
 
 
-async def run_app(app: App) -> None:
+async def run_app(app: App, *, crashed_stop_s: float = CRASHED_STOP_S) -> None:
     """Run the app in the running loop until ``app.stop()`` or cancellation; then stop cleanly.
 
     A clean stop releases all partitions through the ledger, commits their durable offsets and
     leaves the group. After a crash nothing is released.
+
+    Args:
+        app: With its agents.
+        crashed_stop_s: How long a crashed app may take to stop; whatever hangs then is left behind.
 
     Raises:
         HeadwaterError: What ended the app, where it was one of ours.
@@ -169,10 +175,10 @@ async def run_app(app: App) -> None:
         running.cancel()
         crash = app.crash_reason if app.crashed else None
         try:
-            async with asyncio.timeout(None if crash is None else _CRASHED_STOP_S):
+            async with asyncio.timeout(None if crash is None else crashed_stop_s):
                 await app.stop()
         except TimeoutError:
-            logger.error("the crashed app did not stop within %.0f s", _CRASHED_STOP_S)
+            logger.error("the crashed app did not stop within %g s", crashed_stop_s)
     if crash is None and running.done() and not running.cancelled():
         crash = running.exception()
     if crash is not None:

@@ -39,9 +39,10 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
-        # Faust hard-codes both; aiokafka reads them when the consumer starts.
+        # Faust hard-codes these; aiokafka reads them when the consumer starts.
         consumer._isolation_level = "read_committed"
         consumer._fetch_max_wait_ms = self.consumer.fetch_max_wait_ms
+        consumer._fetch_min_bytes = self.consumer.fetch_min_bytes
         return consumer
 
     async def on_start(self) -> None:
@@ -115,6 +116,8 @@ class SlabConsumer(stock_driver.Consumer):
 
     #: Longest wait of the broker for new records, in ms; the stock path's 1,500 would be latency.
     fetch_max_wait_ms: int
+    #: A fetch with fewer bytes waits that long for more, of all partitions of a broker.
+    fetch_min_bytes: int
 
     def slab_source(self) -> SlabSource:
         """Make the source of slabs for one start of the thread."""

@@ -1,4 +1,6 @@
-"""What the two agents do with a slab: fold on the state thread, send, mark; in this order.
+"""What becomes of the agents' slabs: folded on the state thread, marked, sent; in this order.
+
+Both agents only hand slabs over; what waits is folded together, in one hop to the state thread.
 
 Nothing here waits for Redis or the model. A failure anywhere ends the worker (law 9): the state in
 memory is then ahead of what was sent, and only a restart from a snapshot may go on.
@@ -6,6 +8,7 @@ memory is then ahead of what was sent, and only a restart from a snapshot may go
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 
@@ -13,6 +16,7 @@ import numpy as np
 
 from consumers.dead_letters import DeadLetterProducer
 from consumers.frame_producer import FrameProducer
+from consumers.inbox import Inbox
 from consumers.ownership import Ownership
 from consumers.producer import Outgoing, ReliableProducer
 from consumers.state_thread import WorkThread
@@ -27,7 +31,7 @@ from stream.slab import Slab
 
 
 class SlabHandlers:
-    """Both agents' work.
+    """Both agents' work; :meth:`accept` in their loops, :meth:`run` in a task.
 
     Args:
         pipeline: The ten steps.
@@ -41,9 +45,10 @@ class SlabHandlers:
         release: Told when a partition has passed the log's end as it was at assignment: only
             then may its users' lists be made.
         erase: Takes (user id, offset) of erased users.
-        on_fold: Told of each fold and its seconds (metrics).
+        on_fold: Told of each fold and its seconds on the state thread (metrics).
         interactions: Name of the topic.
         item_deltas: Name of the topic.
+        max_waiting_bytes: Bound on the bytes of each topic that wait to be folded.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class SlabHandlers:
         on_fold: Callable[[Folded, float], None],
         interactions: str,
         item_deltas: str,
+        max_waiting_bytes: int,
     ) -> None:
         self._pipeline = pipeline
         self._state = state
@@ -76,40 +82,97 @@ class SlabHandlers:
         self._interactions = interactions
         self._item_deltas = item_deltas
         self._release = release
+        self._inboxes = {
+            topic: Inbox(max_bytes=max_waiting_bytes) for topic in (interactions, item_deltas)
+        }
 
-    def _is_ours(self, topic: str, slab: Slab) -> bool:
-        """Whether a slab may be folded; a hole in the log is an error.
+    async def accept(self, slab: Slab) -> None:
+        """Take a slab over from an agent; waits while too much waits already."""
+        await self._inboxes[slab.topic].put(slab)
+
+    def forget(self, topic: str, partition: int) -> None:
+        """Drop what waits of a partition that was just assigned: it is read anew."""
+        self._inboxes[topic].forget(partition)
+
+    async def run(self) -> None:
+        """Fold what was accepted until cancelled.
+
+        Raises:
+            HeadwaterError: A hole in a log, or something that could not be sent.
+        """
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(self._run_interactions(), name="fold-interactions")
+            loops.create_task(self._run_item_deltas(), name="fold-item-deltas")
+
+    async def _run_interactions(self) -> None:
+        """Run steps 1 to 5 on what waits, then send what they gave."""
+        while True:
+            slabs = self._ours(await self._inboxes[self._interactions].take())
+            all_folded = await self._state.run(self._fold_interactions, slabs)
+            # Marked before anything is awaited: a snapshot sees every dirty user of its offset.
+            for slab, (folded, _) in zip(slabs, all_folded, strict=True):
+                self._mark(slab.partition, folded)
+            for slab, (folded, seconds) in zip(slabs, all_folded, strict=True):
+                await self._send(slab, folded)
+                self._on_fold(folded, seconds)
+
+    async def _run_item_deltas(self) -> None:
+        """Run the first half of step 6 on what waits."""
+        while True:
+            slabs = self._ours(await self._inboxes[self._item_deltas].take())
+            await self._state.run(self._fold_item_deltas, slabs)
+
+    def _ours(self, slabs: Sequence[Slab]) -> list[Slab]:
+        """Return the slabs that may be folded; a hole in the log is an error.
 
         A slab of a partition that moved away while it waited is dropped: its next owner reads it.
         """
-        wanted = self._ownership.next_offset(topic, slab.partition)
-        if wanted is None:
-            return False
-        if slab.begin > wanted:
-            message = (
-                f"{topic}/{slab.partition}: the state wants offset {wanted}, the log goes on at "
-                f"{slab.begin}: records in between are gone (retention too short, or the topic "
-                "was truncated or recreated); start with a new group id, data folder and a higher "
-                "HEADWATER_EPOCH, or restore the log"
-            )
-            raise LogGap(message)
-        return True
+        ours = []
+        ends: dict[int, int] = {}
+        for slab in slabs:
+            wanted = self._ownership.next_offset(slab.topic, slab.partition)
+            is_assigned = (slab.topic, slab.partition) in self._ownership.assigned
+            if wanted is None or not is_assigned:
+                continue
+            wanted = max(wanted, ends.get(slab.partition, 0))
+            if slab.begin > wanted:
+                message = (
+                    f"{slab.topic}/{slab.partition}: the state wants offset {wanted}, the log goes "
+                    f"on at {slab.begin}: records in between are gone (retention too short, or the "
+                    "topic was truncated or recreated); start with a new group id, data folder and "
+                    "a higher HEADWATER_EPOCH, or restore the log"
+                )
+                raise LogGap(message)
+            ends[slab.partition] = slab.end
+            ours.append(slab)
+        return ours
 
-    async def on_interactions(self, slab: Slab) -> None:
-        """Run steps 1 to 5 on a slab, then send what they gave."""
-        if not self._is_ours(self._interactions, slab):
-            return
-        started = time.perf_counter()
-        folded = await self._state.run(self._pipeline.fold_interactions, slab)
-        # Marked before anything is awaited: a snapshot sees every dirty user of its offset.
-        self._mark(slab.partition, folded)
+    def _fold_interactions(self, slabs: Sequence[Slab]) -> list[tuple[Folded, float]]:
+        """Fold on the state thread; with the seconds that each took."""
+        all_folded = []
+        for slab in slabs:
+            started = time.perf_counter()
+            folded = self._pipeline.fold_interactions(slab)
+            all_folded.append((folded, time.perf_counter() - started))
+        return all_folded
+
+    def _fold_item_deltas(self, slabs: Sequence[Slab]) -> None:
+        """Fold on the state thread."""
+        for slab in slabs:
+            try:
+                self._pipeline.fold_item_deltas(slab)
+            except HoleFound as error:
+                message = f"{self._item_deltas}/{slab.partition}: {error}"
+                raise FrameHole(message) from error
+
+    async def _send(self, slab: Slab, folded: Folded) -> None:
+        """Send rejects, copies and frames of one slab; rejects are waited for."""
         await self._dead_letters.send(
             folded.rejects, topic=self._interactions, partition=slab.partition
         )
         if len(folded.copies):
             await self._send_copies(folded.copies)
         await self._frames.send(folded.frames, source_partition=slab.partition, to=slab.end)
-        self._on_fold(folded, time.perf_counter() - started)
 
     def _forget_erased(self, partition: int, folded: Folded) -> None:
         """Expect no list for what a user did before the erase; later events start anew."""
@@ -132,16 +195,6 @@ class SlabHandlers:
                 )
             ),
         )
-
-    async def on_item_deltas(self, slab: Slab) -> None:
-        """Run the first half of step 6 on a slab."""
-        if not self._is_ours(self._item_deltas, slab):
-            return
-        try:
-            await self._state.run(self._pipeline.fold_item_deltas, slab)
-        except HoleFound as error:
-            message = f"{self._item_deltas}/{slab.partition}: {error}"
-            raise FrameHole(message) from error
 
     def _mark(self, partition: int, folded: Folded) -> None:
         if len(folded.offsets):

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from consumers.lost_lists import LostLists
+from consumers.lost_lists import LossWatch, LostLists
+from consumers.lost_views import LostSimilar, LostTombstones, SimilarView, TombstoneView
 from consumers.ownership import Ownership
 from consumers.signal_publisher import SignalPacer, SignalPublisher
 from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
 from stream.candidates import RecommendationBatch
+from stream.engine import Engine
 from stream.pipeline import Pipeline
 from stream.settings import Settings
 from stream.shared_lists import similar_items, trending_list
+from stream.slab import Slab
 
 if TYPE_CHECKING:
     from consumers.app import Worker
@@ -28,7 +32,7 @@ logger = logging.getLogger(__name__)
 _SNAPSHOT_TICK_S = 0.1
 _LAG_TICK_S = 0.5
 _SIMILAR_SIZE = 50
-_LOST_LISTS_TICK_S = 2.0
+_LOST_KEYS_TICK_S = 2.0
 
 
 class WorkerLoops:
@@ -50,7 +54,8 @@ class WorkerLoops:
         signals_per_s: Signals per second and item partition at most.
         trending_interval_s: Between two writes of the trending list.
         slate_size: Items in the trending list.
-        lost_lists: Watches over what Redis holds.
+        pacers: Of each item partition, made here.
+        losses: Watches over what Redis holds.
     """
 
     def __init__(
@@ -71,7 +76,8 @@ class WorkerLoops:
         signals_per_s: int,
         trending_interval_s: float,
         slate_size: int,
-        lost_lists: LostLists,
+        pacers: dict[int, SignalPacer],
+        losses: LossWatch,
     ) -> None:
         self._pipeline = pipeline
         self._state = state
@@ -86,10 +92,10 @@ class WorkerLoops:
         self._snapshot_interval_s = snapshot_interval_s
         self._signals_interval_s = signals_interval_s
         self._signals_per_s = signals_per_s
-        self._pacers: dict[int, SignalPacer] = {}
+        self._pacers = pacers
         self._trending_interval_s = trending_interval_s
         self._slate_size = slate_size
-        self._lost_lists = lost_lists
+        self._losses = losses
 
     async def run(self) -> None:
         """Run all loops until one fails or the task is cancelled."""
@@ -98,7 +104,7 @@ class WorkerLoops:
             group.create_task(self._signals())
             group.create_task(self._trending())
             group.create_task(self._lag())
-            group.create_task(self._lost_lists.run())
+            group.create_task(self._losses.run())
 
     async def _snapshots(self) -> None:
         """Snapshot the partition that waits longest, one at a time: they are staggered so."""
@@ -138,17 +144,16 @@ class WorkerLoops:
                 max_rows_per_s=self._signals_per_s,
             )
             self._pacers[partition] = pacer
+        num_held = pacer.num_held
         records = self._pipeline.publish_signals(
             partition, pacer.allowance(now_ms), lambda rows: pacer.admit(rows, now_ms)
         )
-        similar = similar_items(
-            self._pipeline.engine.catalogue,
-            [key for key, _ in records],
-            partition=partition,
-            next_offset=items.next_offset,
-            now_ms=items.stream_time_ms,
-            size=_SIMILAR_SIZE,
-        )
+        self._publisher.num_held += pacer.num_held - num_held
+        if records:
+            # At once, not when they come back: `sim:` is made of them now, and perhaps not again.
+            self._pipeline.read_signals(Slab.from_records(records))
+        similar = _similar_to(self._pipeline.engine, partition, [key for key, _ in records])
+        assert similar is not None, "the partition is held"
         return records, similar
 
     async def _trending(self) -> None:
@@ -162,15 +167,7 @@ class WorkerLoops:
                 await self._sink.write_trending(batch, generated_at_ms=self._wall_ms())
 
     def _make_trending(self) -> RecommendationBatch | None:
-        items = self._pipeline.engine.items.get(0)
-        if items is None:
-            return None
-        return trending_list(
-            self._pipeline.engine.catalogue,
-            next_offset=items.next_offset,
-            now_ms=items.stream_time_ms,
-            size=self._slate_size,
-        )
+        return trending_of(self._pipeline.engine, self._slate_size)
 
     async def _lag(self) -> None:
         """Ask where our logs end: lag is measured against that."""
@@ -178,6 +175,92 @@ class WorkerLoops:
             await asyncio.sleep(_LAG_TICK_S)
             mine = set(self._ownership.assigned)
             self._on_ends(await self._ends(mine) if mine else {})
+
+
+def trending_of(engine: Engine, size: int) -> RecommendationBatch | None:
+    """Return the trending list; None where item partition 0 moved away (state thread).
+
+    It is of all partitions' items, so its event time is the newest of any item's signal: item
+    partition 0 may have few items, or none. The version has partition 0's offset, which only
+    grows, and where that stands still the time of writing.
+    """
+    items = engine.items.get(0)
+    if items is None:
+        return None
+    return trending_list(
+        engine.catalogue,
+        next_offset=items.next_offset,
+        now_ms=int(engine.catalogue.popularity_time_ms.max(initial=items.stream_time_ms)),
+        size=size,
+    )
+
+
+def _similar_to(
+    engine: Engine, partition: int, item_ids: Sequence[bytes]
+) -> RecommendationBatch | None:
+    """Return the lists of some items of a partition; None where it moved away (state thread)."""
+    items = engine.items.get(partition)
+    if items is None:
+        return None
+    return similar_items(
+        engine.catalogue,
+        item_ids,
+        partition=partition,
+        next_offset=items.next_offset,
+        now_ms=items.stream_time_ms,
+        size=_SIMILAR_SIZE,
+    )
+
+
+def _make_losses(
+    worker: Worker,
+    settings: Settings,
+    *,
+    pacers: dict[int, SignalPacer],
+    wall_ms: Callable[[], int],
+) -> LossWatch:
+    """Make what looks after Redis: users' lists, similar items, tombstones."""
+    engine, sink, topics = worker.engine, worker.sink, settings.topics
+    ttl_ms = settings.sink.ttl_s * 1000
+
+    async def write_similar(partition: int, item_ids: Sequence[bytes]) -> None:
+        batch = await worker.state.run(_similar_to, engine, partition, item_ids)
+        if batch is not None:
+            await sink.write_similar(batch, generated_at_ms=wall_ms())
+
+    lists = LostLists(
+        engine=engine,
+        state=worker.state,
+        queue=worker.queue,
+        mark=worker.refresh.mark,
+        find_missing=sink.find_missing,
+        is_caught_up=partial(worker.ownership.is_caught_up, topics.interactions),
+        ttl_ms=ttl_ms,
+    )
+    similar = SimilarView(
+        engine=engine,
+        pacers=pacers,
+        write_similar=write_similar,
+        is_caught_up=partial(worker.ownership.is_caught_up, topics.item_deltas),
+        ttl_ms=ttl_ms,
+    )
+    tombstones = TombstoneView(
+        engine=engine,
+        write_tombstones=sink.write_tombstones,
+        num_waiting=worker.erasures.__len__,
+        epoch=settings.epoch,
+        retention_ms=topics.retention_ms,
+    )
+    state, find = worker.state, sink.find_missing
+    return LossWatch(
+        [
+            LostTombstones(tombstones, state=state, find_missing=find),
+            lists,
+            LostSimilar(similar, state=state, find_missing=find),
+        ],
+        on_lost=worker.metering.on_lost,
+        interval_s=_LOST_KEYS_TICK_S,
+    )
 
 
 def make_loops(
@@ -188,17 +271,7 @@ def make_loops(
     monotonic_ms: Callable[[], int],
 ) -> WorkerLoops:
     """Make a worker's loops over its parts."""
-    interactions = settings.topics.interactions
-    lost_lists = LostLists(
-        engine=worker.engine,
-        state=worker.state,
-        queue=worker.queue,
-        mark=worker.refresh.mark,
-        find_missing=worker.sink.find_missing,
-        is_caught_up=lambda partition: worker.ownership.is_caught_up(interactions, partition),
-        ttl_ms=settings.sink.ttl_s * 1000,
-        interval_s=_LOST_LISTS_TICK_S,
-    )
+    pacers: dict[int, SignalPacer] = {}
     return WorkerLoops(
         pipeline=worker.pipeline,
         state=worker.state,
@@ -215,5 +288,6 @@ def make_loops(
         signals_per_s=settings.signals.rows_per_s,
         trending_interval_s=settings.signals.trending_interval_s,
         slate_size=settings.ranking.slate_size,
-        lost_lists=lost_lists,
+        pacers=pacers,
+        losses=_make_losses(worker, settings, pacers=pacers, wall_ms=wall_ms),
     )

@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumers.state_thread import WorkThread
+from state.tombstones import list_key
 from stream.dirty_users import DirtyUsers
 from stream.engine import Engine
 from stream.events import Action
@@ -23,24 +25,79 @@ from stream.refresh_queue import RefreshQueue
 
 logger = logging.getLogger(__name__)
 
+# Asks Redis: bool per key, there is none; None when it does not answer.
+FindMissing = Callable[[Sequence[bytes]], Awaitable[NDArray[np.bool_] | None]]
+
 # Users per look and partition; between two looks while lists are missing: some 600 users a second.
 _SLICE = 64
 _PAUSE_S = 0.1
 
 
+class Look(Protocol):
+    """One kind of keys in Redis.
+
+    Attributes:
+        kind: What the keys begin with.
+    """
+
+    kind: ClassVar[str]
+
+    async def look(self) -> int:
+        """Look at the next few keys, see to those that are missing; return how many."""
+        ...
+
+
+class LossWatch:
+    """The loop beside the refreshes.
+
+    Args:
+        looks: Kinds of keys, the most urgent first.
+        on_lost: Told (kind, how many) of what was missing.
+        interval_s: Between two looks while nothing is missing.
+    """
+
+    def __init__(
+        self, looks: Sequence[Look], *, on_lost: Callable[[str, int], None], interval_s: float
+    ) -> None:
+        self._looks = looks
+        self._on_lost = on_lost
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Look round and round until cancelled."""
+        is_quiet = True
+        while True:
+            num_lost = await self.look()
+            if num_lost and is_quiet:
+                logger.warning("keys are gone from Redis: writing them again")
+            is_quiet = not num_lost
+            await asyncio.sleep(_PAUSE_S if num_lost else self._interval_s)
+
+    async def look(self) -> int:
+        """Look once at each kind; return how many keys were missing."""
+        num_lost = 0
+        for each in self._looks:
+            found = await each.look()
+            if found:
+                self._on_lost(each.kind, found)
+            num_lost += found
+        return num_lost
+
+
 class LostLists:
-    """A loop beside the refreshes.
+    """Users whose list is gone.
 
     Args:
         engine: Touched on the state thread only.
         state: The state thread.
         queue: Who waits for a list already, and how many.
         mark: Takes users whose list is to be written.
-        find_missing: bool per user id, no list in Redis; None when it does not answer.
+        find_missing: bool per key, not in Redis; None when it does not answer.
         is_caught_up: Whether a user partition's lists may be made.
         ttl_ms: Life of a list: who was last seen longer ago may have none.
-        interval_s: Between two looks while nothing is missing.
     """
+
+    kind: ClassVar[str] = "rec"
 
     def __init__(
         self,
@@ -49,10 +106,9 @@ class LostLists:
         state: WorkThread,
         queue: RefreshQueue,
         mark: Callable[[DirtyUsers], None],
-        find_missing: Callable[[Sequence[bytes]], Awaitable[NDArray[np.bool_] | None]],
+        find_missing: FindMissing,
         is_caught_up: Callable[[int], bool],
         ttl_ms: int,
-        interval_s: float,
     ) -> None:
         self._engine = engine
         self._state = state
@@ -61,19 +117,7 @@ class LostLists:
         self._find_missing = find_missing
         self._is_caught_up = is_caught_up
         self._ttl_ms = ttl_ms
-        self._interval_s = interval_s
         self._next_rows: dict[int, int] = {}
-        self._is_quiet = True
-        self.num_lost = 0
-
-    async def run(self) -> None:
-        """Look round and round until cancelled."""
-        while True:
-            num_lost = await self.look()
-            if num_lost and self._is_quiet:
-                logger.warning("lists are gone from Redis: writing them again")
-            self._is_quiet = not num_lost
-            await asyncio.sleep(_PAUSE_S if num_lost else self._interval_s)
 
     async def look(self) -> int:
         """Look at the next slice of each partition; mark who has no list, return how many."""
@@ -83,7 +127,6 @@ class LostLists:
         for partition in sorted(self._engine.users):
             if self._is_caught_up(partition):
                 num_lost += await self._look_at(partition)
-        self.num_lost += num_lost
         return num_lost
 
     async def _look_at(self, partition: int) -> int:
@@ -93,7 +136,7 @@ class LostLists:
             return 0
         users, after = found
         users = _only(users, ~self._queue.knows(partition, users.user_rows))
-        is_missing = await self._find_missing(users.user_ids)
+        is_missing = await self._find_missing([list_key(each) for each in users.user_ids])
         # It may have moved away meanwhile: marks would outlive it.
         if is_missing is None or partition not in self._engine.users:
             return 0

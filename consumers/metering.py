@@ -80,6 +80,14 @@ class Metering:
         self.num_fallbacks += 1
         self._registry.add(metrics.MODEL_FAILURES)
 
+    def on_snapshot(self, kind: str, seconds: float) -> None:
+        """Observe one snapshot."""
+        self._registry.observe(metrics.SNAPSHOT_SECONDS, seconds, kind=kind)
+
+    def on_lost(self, kind: str, count: int) -> None:
+        """Count keys that Redis lost."""
+        self._registry.add(metrics.LOST_KEYS, count, kind=kind)
+
     def follow(
         self, worker: Worker, *, wall_ms: Callable[[], int], now_s: Callable[[], float]
     ) -> None:
@@ -119,6 +127,8 @@ class Metering:
             kind_name = "users" if topic == self._topic else "items"
             age_s = max(now_s - held.saved_at_s, 0.0)
             put(metrics.SNAPSHOT_AGE, age_s, kind=kind_name, partition=partition)
+        for kind_name, count in worker.ownership.num_unusable.items():
+            put(metrics.SNAPSHOTS_UNUSABLE, count, kind=kind_name)
 
     def _copy_sizes(self, sizes: dict[str, tuple[int, int]], labels: dict[str, object]) -> None:
         for table, (used, bound) in sizes.items():
@@ -141,5 +151,6 @@ class Metering:
         put(metrics.FRAME_BYTES, worker.frames.num_bytes)
         put(metrics.DEAD_LETTERS, worker.dead_letters.num_sent)
         put(metrics.SIGNALS, worker.publisher.num_sent)
+        put(metrics.SIGNALS_HELD, worker.publisher.num_held)
         self._registry.forget(metrics.MODEL)  # Weights may have been swapped.
         put(metrics.MODEL, 1.0, model=worker.ranker.name, sequence=worker.ranker.sequence)

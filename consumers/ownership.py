@@ -45,6 +45,18 @@ def split_pending(
     return pending, tables
 
 
+def _check_id(topic: str, expected: str | None, found: str | None) -> None:
+    """Raise StateMismatch where both ids are known and differ."""
+    if expected is None or found is None or expected == found:
+        return
+    message = (
+        f"{topic}: expected the topic with id {expected} that the state was made from, found one "
+        f"of the same name with id {found}: it was deleted and made again; start with a new group "
+        "id, data folder and a higher HEADWATER_EPOCH, or name the right Kafka"
+    )
+    raise StateMismatch(message)
+
+
 @dataclass(slots=True)
 class Held:
     """One partition in memory.
@@ -76,6 +88,12 @@ class Ownership:
         on_drop: Told (kind, partition) when it left.
         pending: Returns what the shell still owes to a user partition's users (lists, erasures):
             it travels in the snapshot, so that a crash forgets none of it.
+        generation: Returns the group's generation of the newest assignment: of two snapshots at
+            one offset the one of the later owner counts, not a zombie's.
+        on_snapshot: Told (kind, seconds) of each snapshot written.
+
+    Attributes:
+        num_unusable: Snapshots passed over at restores, by kind.
     """
 
     def __init__(
@@ -91,6 +109,8 @@ class Ownership:
         on_open: Callable[[str, int, Mapping[str, NDArray[Any]]], None],
         on_drop: Callable[[str, int], None],
         pending: Callable[[int], Mapping[str, NDArray[Any]]],
+        generation: Callable[[], int],
+        on_snapshot: Callable[[str, float], None],
     ) -> None:
         self.held: dict[tuple[str, int], Held] = {}
         self.assigned: set[tuple[str, int]] = set()
@@ -106,17 +126,31 @@ class Ownership:
         self._on_open = on_open
         self._on_drop = on_drop
         self._pending = pending
+        self._ask_generation = generation
+        self._on_snapshot = on_snapshot
+        self.num_unusable = dict.fromkeys((USERS, ITEMS), 0)
+        # Of the assignment that the partitions were restored under, whatever the group does since.
+        self._generation = 0
+        self._topic_ids: dict[str, str] = {}
         self._locks: dict[tuple[str, int], asyncio.Lock] = {}
 
     async def restore(self, partitions: set[tuple[str, int]]) -> None:
         """Load the newest valid snapshot of every partition that is not in memory."""
+        self._generation = max(self._ask_generation(), 0)  # -1 would be no file's name.
         ends = await self._offsets.ends(partitions)
+        self._take_ids(await self._offsets.topic_ids({topic for topic, _ in partitions}))
         for key in sorted(partitions):
             if key not in self.held:
                 await self._load(key)
             self.held[key].end_at_assignment = ends[key]
         self.assigned = set(partitions)
         self.has_assignment.set()
+
+    def _take_ids(self, ids: Mapping[str, str]) -> None:
+        """Remember which topics these are; one made anew since the last assignment is an end."""
+        for topic, topic_id in ids.items():
+            _check_id(topic, self._topic_ids.get(topic), topic_id)
+        self._topic_ids.update(ids)
 
     async def _load(self, key: tuple[str, int]) -> None:
         topic, partition = key
@@ -126,6 +160,8 @@ class Ownership:
         held = Held(saved_at_s=started)
         pending: Mapping[str, NDArray[Any]] = {}
         if snapshot is None:
+            broken = await asyncio.to_thread(self._store.names, kind, partition)
+            self.num_unusable[kind] += len(broken)
             begin = (await self._offsets.beginnings({key}))[key]
             await self._state.run(self._start_at, kind, partition, begin)
             logger.info("%s/%d: no snapshot, reading from offset %d", topic, partition, begin)
@@ -136,6 +172,7 @@ class Ownership:
                     partition,
                 )
         else:
+            self.num_unusable[kind] += snapshot.num_skipped
             self._check(key, snapshot.meta)
             pending, arrays = split_pending(snapshot.arrays)
             await self._state.run(self._open, kind, partition, arrays)
@@ -160,6 +197,7 @@ class Ownership:
                 "cannot change under a group id: use a new group id and data folder"
             )
             raise StateMismatch(message)
+        _check_id(key[0], meta.get("topic_id"), self._topic_ids.get(key[0]))
 
     def _start_at(self, kind: str, partition: int, begin: int) -> None:
         """Open an empty partition at the first offset that its log still has."""
@@ -237,6 +275,7 @@ class Ownership:
                 return
             topic, partition = key
             kind = self._kinds[topic]
+            started = time.monotonic()
             next_offset, arrays = await self._state.run(self._copy, kind, partition)  # 1
             if held.durable == next_offset:
                 held.saved_at_s = time.monotonic()
@@ -251,10 +290,17 @@ class Ownership:
                 "next_offset": next_offset,
                 "num_partitions": self._engine.num_partitions,
                 "num_item_partitions": self._engine.num_item_partitions,
+                "topic_id": self._topic_ids.get(topic),
             }
             try:
                 await asyncio.to_thread(  # 3
-                    self._store.write, kind, partition, next_offset, arrays, meta
+                    self._store.write,
+                    kind,
+                    partition,
+                    next_offset,
+                    arrays,
+                    meta,
+                    generation=self._generation,
                 )
             except OSError as error:
                 message = (
@@ -264,6 +310,7 @@ class Ownership:
                 raise HeadwaterError(message) from error
             held.durable = next_offset  # 4
             held.saved_at_s = time.monotonic()
+            self._on_snapshot(kind, held.saved_at_s - started)
 
     def _copy(self, kind: str, partition: int) -> tuple[int, dict[str, NDArray[Any]]]:
         if kind == USERS:

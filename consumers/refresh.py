@@ -73,7 +73,7 @@ class RefreshLoop(Generic[Work]):
         ledger: Unanswered events.
         freshness: Gets the ages of answered events.
         retrieve: Runs in ``state_executor``; None when the partition is not ours any more.
-        score: Runs in ``scorer_executor``; retrieval to slate.
+        score: Runs in ``scorer_executor``; retrieval to slate, None when the partition moved away.
         write: Writes lists; never raises for an outage.
         state_executor: The one state thread.
         scorer_executor: The one scorer thread.
@@ -92,7 +92,7 @@ class RefreshLoop(Generic[Work]):
         ledger: FreshnessLedger,
         freshness: FreshnessHistograms,
         retrieve: Callable[[RefreshBatch], Retrieved[Work] | None],
-        score: Callable[[Work], RecommendationBatch],
+        score: Callable[[Work], RecommendationBatch | None],
         write: Write,
         state_executor: Executor,
         scorer_executor: Executor,

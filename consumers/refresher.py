@@ -74,14 +74,17 @@ class Refresher:
         )
         return Retrieved(work=self._pipeline.retrieve(columns), is_gone=is_gone)
 
-    def score(self, refresh: Refresh) -> RecommendationBatch:
-        """Score (scorer thread), then rerank (state thread)."""
+    def score(self, refresh: Refresh) -> RecommendationBatch | None:
+        """Score (scorer thread), then rerank (state thread); None when the partition moved away."""
         for _ in range(_MAX_ROUNDS):
             ranker, scores = self._scores(refresh)
             lists = self._state_executor.submit(self._rerank, refresh, ranker, scores).result()
             if lists is not None:
                 return lists
-            refresh = self._state_executor.submit(self._pipeline.retrieve_again, refresh).result()
+            again = self._state_executor.submit(self._pipeline.retrieve_again, refresh).result()
+            if again is None:
+                return None
+            refresh = again
         return self._state_executor.submit(self._all_at_once, refresh).result()
 
     def _scores(self, refresh: Refresh) -> tuple[Ranker, RankerScores]:
@@ -106,9 +109,11 @@ class Refresher:
             refresh, scores, model=ranker.name, model_sequence=ranker.sequence
         )
 
-    def _all_at_once(self, refresh: Refresh) -> RecommendationBatch:
+    def _all_at_once(self, refresh: Refresh) -> RecommendationBatch | None:
         """Retrieve, rank by fusion and rerank in one go: the catalogue churns too fast."""
         again = self._pipeline.retrieve_again(refresh)
+        if again is None:
+            return None
         scores = self._pipeline.score(again, self._fallback)
         lists = self._rerank(again, self._fallback, scores)
         assert lists is not None, "nothing else runs on the state thread meanwhile"

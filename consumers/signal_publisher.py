@@ -84,6 +84,10 @@ class SignalPacer:
         self._allowance -= len(ready)
         return np.array(ready, np.int32)
 
+    def holds(self, rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Return bool (n,), the row was published within the interval or waits to be."""
+        return np.array([row in self._is_changed for row in rows.tolist()], np.bool_)
+
     def _hold(self, row: int, now_ms: int, *, is_changed: bool) -> None:
         self._recent.append((now_ms + self._interval_ms, row))
         self._is_changed[row] = is_changed
@@ -95,12 +99,17 @@ class SignalPublisher:
     Args:
         producer: Started by its owner; may be shared with other senders.
         item_signals: Compacted topic, keyed by item id.
+
+    Attributes:
+        num_sent: Records acknowledged.
+        num_held: Records held back by the pacers; whoever asks one adds to it.
     """
 
     def __init__(self, producer: ReliableProducer, *, item_signals: str) -> None:
         self._producer = producer
         self._item_signals = item_signals
         self.num_sent = 0
+        self.num_held = 0
 
     async def publish(self, records: Sequence[tuple[bytes, bytes]]) -> None:
         """Send (item id, encoded signal) records (``stream.signals.encode_signals``).

@@ -133,20 +133,28 @@ class RedisSink:
         """Erase several users, given as (user id, version); as :meth:`erase`."""
         return await self._send(
             [
-                ("EVALSHA", ERASE_USER_SHA, 2, *list_keys(user_id), version, self._retention)
-                for user_id, version in erasures
+                ("EVALSHA", ERASE_USER_SHA, 2, stone, key, version, self._retention)
+                for (key, stone), version in (
+                    (list_keys(user_id), version) for user_id, version in erasures
+                )
             ]
         )
 
-    async def find_missing(self, user_ids: Sequence[bytes]) -> NDArray[np.bool_] | None:
-        """Return bool (B,), the user has no list; None where Redis does not answer."""
-        if not user_ids:
+    async def write_tombstones(self, stones: Sequence[tuple[bytes, str]]) -> WriteReport:
+        """Write tombstones, given as (key, version), that Redis lost; no list is touched."""
+        return await self._send(
+            [("EVALSHA", ERASE_USER_SHA, 1, *stone, self._retention) for stone in stones]
+        )
+
+    async def find_missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_] | None:
+        """Return bool (n,), there is no such key; None where Redis does not answer."""
+        if not keys:
             return np.empty(0, np.bool_)
         try:
             async with asyncio.timeout(self._timeout_s):
                 pipeline = self._client.pipeline(transaction=False)
-                for user_id in user_ids:
-                    pipeline.exists(list_keys(user_id)[0])
+                for key in keys:
+                    pipeline.exists(key)
                 found = await pipeline.execute()
         except _WORLD:
             return None

@@ -11,20 +11,10 @@ from __future__ import annotations
 
 from binascii import crc_hqx
 from functools import cache
-from hashlib import blake2b
 
-NUM_SLOTS = 16_384  # Fixed by the Redis Cluster specification.
+from state.tombstones import NUM_SLOTS, list_key, tombstone_of
 
 TRENDING_KEY = b"rec:trending"
-
-
-def list_key(user_id: bytes) -> bytes:
-    """Return the key of a user's list.
-
-    >>> list_key(b"u1")
-    b'rec:{u1}'
-    """
-    return b"rec:{%b}" % user_id
 
 
 def similar_key(item_id: bytes) -> bytes:
@@ -36,22 +26,6 @@ def similar_key(item_id: bytes) -> bytes:
     return b"sim:{%b}" % item_id
 
 
-def slot_of(key: bytes) -> int:
-    """Return the key's cluster slot, ``CRC16(tag or key) mod 16384``.
-
-    Source: Redis Cluster specification, "Hash tags"; CRC16-CCITT (XMODEM) is ``binascii.crc_hqx``.
-
-    >>> slot_of(b"rec:{a}b}") == slot_of(b"a"), slot_of(b"123456789")
-    (True, 12739)
-    """
-    begin = key.find(b"{")
-    if begin >= 0:
-        end = key.find(b"}", begin + 1)
-        if end > begin + 1:
-            key = key[begin + 1 : end]
-    return crc_hqx(key, 0) & (NUM_SLOTS - 1)
-
-
 @cache
 def slot_tags() -> tuple[bytes, ...]:
     """Return one short string per slot: the smallest decimal number whose CRC16 falls into it.
@@ -59,6 +33,7 @@ def slot_tags() -> tuple[bytes, ...]:
     Built once per process (some 170 thousand CRCs, about 50 ms). The same in every process and
     release: tombstones written by one worker must be found by another.
 
+    >>> from state.tombstones import slot_of
     >>> all(slot_of(b"{%b}" % slot_tags()[slot]) == slot for slot in (0, 1, 9999, 16383))
     True
     """
@@ -75,24 +50,16 @@ def slot_tags() -> tuple[bytes, ...]:
     return tuple(tag for tag in tags if tag is not None)
 
 
-def user_hash(user_id: bytes) -> int:
-    """Return the 64-bit hash under which an erased user is remembered (BLAKE2b, unkeyed).
-
-    A cryptographic hash, so that nobody can find a second id whose erase would block a list.
-    """
-    return int.from_bytes(blake2b(user_id, digest_size=8).digest(), "big")
-
-
-def tombstone_key(slot: int, hashed_user_id: int) -> bytes:
+def tombstone_key(slot: int, name: int) -> bytes:
     """Return the key of an erase tombstone in the given slot.
 
+    >>> from state.tombstones import slot_of
     >>> tombstone_key(slot_of(b"rec:{u1}"), 255).endswith(b"}:00000000000000ff")
     True
     """
-    return b"erased:{%b}:%016x" % (slot_tags()[slot], hashed_user_id)
+    return b"erased:{%b}:%016x" % (slot_tags()[slot], name)
 
 
 def list_keys(user_id: bytes) -> tuple[bytes, bytes]:
     """Return a user's list key and tombstone key; both live in one slot."""
-    key = list_key(user_id)
-    return key, tombstone_key(slot_of(key), user_hash(user_id))
+    return list_key(user_id), tombstone_key(*tombstone_of(user_id))

@@ -37,19 +37,21 @@ redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 
-# KEYS: list, tombstone. ARGV: version, retention_ms. Deletes first: a full server refuses the SET
-# but not what frees memory.
+# KEYS: tombstone[, list]: of an erase long ago nobody knows the list's key. ARGV: version,
+# retention_ms. Deletes first: a full server refuses the SET but not what frees memory.
 ERASE_USER = """
+if KEYS[2] then
+  local kind = redis.call('TYPE', KEYS[2]).ok
+  if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[2]) end
+  local list = redis.call('HGET', KEYS[2], 'version')
+  if list and list < ARGV[1] then redis.call('DEL', KEYS[2]) end
+end
 local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
-local stone = redis.call('TYPE', KEYS[2]).ok
-if stone ~= 'string' and stone ~= 'none' then redis.call('DEL', KEYS[2]) end
-local list = redis.call('HGET', KEYS[1], 'version')
-if list and list < ARGV[1] then redis.call('DEL', KEYS[1]) end
-local held = redis.call('GET', KEYS[2])
+if kind ~= 'string' and kind ~= 'none' then redis.call('DEL', KEYS[1]) end
+local held = redis.call('GET', KEYS[1])
 if held == ARGV[1] then return 2 end
 if held and held > ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1
 """
 

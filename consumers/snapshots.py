@@ -114,7 +114,7 @@ class SnapshotStore:
         arrays: Mapping[str, NDArray[Any]],
         meta: Mapping[str, Any],
         *,
-        generation: int = 0,
+        generation: int,
     ) -> int:
         """Make a snapshot durable; return its size in bytes.
 

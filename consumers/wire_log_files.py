@@ -84,16 +84,6 @@ def split_lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield [rest]
 
 
-def wire_log(name: str, start_index: int = 0) -> Iterator[list[Record]]:
-    """Yield a wire log as blocks of records for :func:`consumers.produce.produce_interactions`.
-
-    Args:
-        name: Path, or ``-``.
-        start_index: Lines to skip (empty ones not counted): ``next_index`` of an earlier run.
-    """
-    return records_of(split_lines(read_chunks(name)), start_index)
-
-
 def records_of(blocks: Iterable[list[bytes]], start_index: int = 0) -> Iterator[list[Record]]:
     """Yield blocks of lines as blocks of records.
 

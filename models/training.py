@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -159,14 +158,6 @@ class Trainer:
         )
         self.num_steps = 0
         self.num_learned = 0
-
-    @classmethod
-    def continued(cls, weights: NetworkWeights, **options: Any) -> Trainer:
-        """Make a trainer that goes on from weights; options as in the constructor."""
-        options.setdefault("head_weights", weights.head_weights)
-        trainer = cls(weights.config, **options)
-        trainer._network.load_state_dict(weights.to_network().state_dict())
-        return trainer
 
     def learn(self, inputs: RankingInputs, labels: TrainingLabels) -> TrainingMetrics:
         """Learn what each user did next; one optimiser step for the call.

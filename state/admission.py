@@ -1,6 +1,7 @@
 """Admission: record by record, what is late, what is a duplicate, and whose rows the rest takes.
 
-Verdicts in this order: already applied (not counted), rejected, routed, late, duplicate, applied.
+Verdicts in this order: already applied (not counted), rejected, routed, late, duplicate, filtered
+(more than the user's rate limit allows), applied.
 Lateness is judged against the running maximum of admitted event times, so that batch cuts cannot
 matter. The kernel stops where rows must be evicted or a user be erased; its caller folds what was
 admitted until then, does that, and goes on at the same record.
@@ -42,6 +43,7 @@ COUNTER_NAMES = (
     "evicted_items",
 )
 NO_ROW = -1
+_MINUTE_MS = 60_000
 
 
 class EventColumns(NamedTuple):
@@ -122,6 +124,7 @@ def _user_row(tables: AdmissionTables, events: EventColumns, i: int, user_hash: 
         tables.user_facts.num_events[row] = 0
         tables.user_facts.events_to_ms[row] = 0
         tables.user_facts.newest_event_ids[row] = 0
+        tables.user_facts.debts[row] = 0
     tables.user_facts.touched_offsets[row] = events.offsets[i]
     return int(row)
 
@@ -164,6 +167,18 @@ def _enter(
 
 
 @kernel
+def _debt_after(facts: UserFacts, rules: UserRules, user_row: int, time_ms: int) -> int:
+    """Return what a user owes after one more event: 60,000 each, less N per ms of event time.
+
+    A token bucket of N = ``max_events_per_minute`` in integers, upside down: what is owed may not
+    exceed 60,000 N. Time that a late event goes back over pays nothing.
+    """
+    passed_ms = min(max(time_ms - facts.events_to_ms[user_row], 0), _MINUTE_MS)
+    paid = passed_ms * rules.max_events_per_minute
+    return int(max(facts.debts[user_row] - paid, 0) + _MINUTE_MS)
+
+
+@kernel
 def admit(
     tables: AdmissionTables,
     rules: UserRules,
@@ -201,6 +216,12 @@ def admit(
         user_row = _user_row(tables, events, i, user_hash)
         if user_row < 0:
             return i, NO_USER_ROW
+        debt = np.int64(0)
+        if rules.max_events_per_minute > 0:
+            debt = np.int64(_debt_after(facts, rules, user_row, time_ms))
+            if debt > _MINUTE_MS * rules.max_events_per_minute:
+                tables.counters[FILTERED] += 1
+                continue
         item_row = np.int64(NO_ROW)
         if events.item_lengths[i] > 0:
             item_row = np.int64(_item_row(tables, events, i))
@@ -210,6 +231,7 @@ def admit(
         facts.newest_event_ids[user_row] = _enter(
             tables, rules, time_ms, user_hash, fingerprint, previous
         )
+        facts.debts[user_row] = debt
         facts.num_events[user_row] += 1
         facts.events_to_ms[user_row] = max(facts.events_to_ms[user_row], time_ms)
         count = admitted.counts[0]

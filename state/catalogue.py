@@ -232,12 +232,6 @@ class Catalogue(CatalogueViews):
             self._live_rows = np.flatnonzero(self.is_live).astype(np.int32)
         return self._live_rows
 
-    def popularity_at(self, rows: NDArray[np.int32], now_ms: int) -> NDArray[np.float32]:
-        """Return popularity decayed to a moment: float32 (n, H); time before its own counts 0."""
-        ages = np.maximum(now_ms - self._arrays.popularity_time_ms[rows], 0).astype(np.float64)
-        factors = np.exp2(-ages[:, None] / self._half_lives_ms[None, :])
-        return (self._arrays.popularity[rows] * factors).astype(np.float32)
-
     @property
     def num_evicted(self) -> int:
         """Items that left for want of room so far."""

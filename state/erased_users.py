@@ -1,14 +1,33 @@
-"""Tombstones of erased users: hash of the id and offset of the erase, never the id."""
+"""Erased users: hash of the id, offset of the erase, where its tombstone stands; never the id."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from state.table import Arrays
+
+_COLUMNS = ("offsets", "times_ms", "slots", "names")
+
+
+class Erase(NamedTuple):
+    """One user's last erase.
+
+    Attributes:
+        offset: Of the erase.
+        time_ms: Its event time.
+        slot: Cluster slot of the tombstone in Redis.
+        name: Hash in the tombstone's key (``state.tombstones``); 0 where it is not known.
+    """
+
+    offset: int
+    time_ms: int
+    slot: int
+    name: int
 
 
 class ErasedUsers:
@@ -20,38 +39,45 @@ class ErasedUsers:
     def __init__(self, *, max_erased: int) -> None:
         """Make an empty table."""
         self._max_erased = max_erased
-        self._offsets: dict[int, int] = {}
+        self._erases: dict[int, Erase] = {}
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._erases)
 
-    def add(self, user_hash: int, offset: int) -> None:
+    def add(self, user_hash: int, erase: Erase) -> None:
         """Remember an erase; at the bound the oldest is forgotten."""
-        self._offsets.pop(user_hash, None)
-        self._offsets[user_hash] = offset
-        while len(self._offsets) > self._max_erased:
-            del self._offsets[next(iter(self._offsets))]
+        self._erases.pop(user_hash, None)
+        self._erases[user_hash] = erase
+        while len(self._erases) > self._max_erased:
+            del self._erases[next(iter(self._erases))]
 
-    def offset_of(self, user_hash: int) -> int | None:
-        """Return the offset of a user's last erase, None where none is remembered."""
-        return self._offsets.get(user_hash)
+    def read(self, begin: int, count: int) -> list[Erase]:
+        """Return up to ``count`` erases from a position on, oldest first."""
+        return list(islice(self._erases.values(), begin, begin + count))
 
     def arrays(self) -> Arrays:
-        """Return ``hashes`` uint64 (N,) and ``offsets`` int64 (N,), oldest first (copies)."""
-        count = len(self._offsets)
+        """Return a column per field and ``hashes`` uint64, all (N,), oldest first (copies)."""
+        count, erases = len(self._erases), self._erases.values()
         return {
-            "hashes": np.fromiter(self._offsets.keys(), np.uint64, count),
-            "offsets": np.fromiter(self._offsets.values(), np.int64, count),
+            "hashes": np.fromiter(self._erases.keys(), np.uint64, count),
+            "offsets": np.fromiter((each.offset for each in erases), np.int64, count),
+            "times_ms": np.fromiter((each.time_ms for each in erases), np.int64, count),
+            "slots": np.fromiter((each.slot for each in erases), np.uint16, count),
+            "names": np.fromiter((each.name for each in erases), np.uint64, count),
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Replace everything; a smaller bound keeps the newest."""
-        self._offsets.clear()
-        for user_hash, offset in zip(
-            arrays["hashes"].tolist(), arrays["offsets"].tolist(), strict=True
-        ):
-            self.add(user_hash, offset)
+        """Replace everything; a smaller bound keeps the newest.
+
+        An older snapshot lacks the last three columns: what it holds has no tombstone to find
+        (``name`` 0).
+        """
+        self._erases.clear()
+        unknown = np.zeros(len(arrays["hashes"]), np.int64)
+        columns = (arrays.get(name, unknown) for name in ("hashes", *_COLUMNS))
+        for user_hash, *fields in zip(*(each.tolist() for each in columns), strict=True):
+            self.add(user_hash, Erase(*fields))
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Return tombstones against their bound."""
-        return {"erased": (len(self._offsets), self._max_erased)}
+        return {"erased": (len(self._erases), self._max_erased)}

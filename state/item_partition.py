@@ -236,10 +236,10 @@ class ItemPartition:
         """Hand over item rows touched since they were last taken, oldest first, each once."""
         return self._dirty.take(max_items)
 
-    @property
-    def num_dirty(self) -> int:
-        """Item rows waiting to be taken."""
-        return len(self._dirty)
+    def are_settled(self, rows: NDArray[np.int32], *, since_ms: int) -> NDArray[np.bool_]:
+        """Return bool (n,), the live item row was touched since an event time and last taken."""
+        touched_ms = self._touched_ms[self.id_rows[rows]]
+        return (touched_ms > since_ms) & ~self._dirty.are_waiting(rows)
 
     def read_signals(self, rows: NDArray[np.int32], *, as_of_ms: int) -> SignalColumns:
         """Read statistics and top neighbours of some item rows (distinct, live) as of a moment.

@@ -18,12 +18,15 @@ class UserFacts(NamedTuple):
         events_to_ms: int64 (N,), largest event time applied; 0 without one.
         touched_offsets: int64 (N,), offset of the newest event: the order of eviction.
         newest_event_ids: int64 (N,), sequence number of the newest fingerprint; 0 = none.
+        debts: int64 (N,), how full the user's rate limit was after the newest event applied
+            (``state.admission``); 0 where there is no limit.
     """
 
     num_events: NDArray[np.int64]
     events_to_ms: NDArray[np.int64]
     touched_offsets: NDArray[np.int64]
     newest_event_ids: NDArray[np.int64]
+    debts: NDArray[np.int64]
 
 
 class ItemFacts(NamedTuple):
@@ -44,7 +47,7 @@ class ItemFacts(NamedTuple):
 
 def make_user_facts(capacity: int) -> UserFacts:
     """Return zeros for ``capacity`` users."""
-    return UserFacts(*(np.zeros(capacity, np.int64) for _ in range(4)))
+    return UserFacts(*(np.zeros(capacity, np.int64) for _ in range(5)))
 
 
 def make_item_facts(capacity: int) -> ItemFacts:
@@ -64,3 +67,4 @@ def clear_user_facts(facts: UserFacts, user_row: int) -> None:
     facts.events_to_ms[user_row] = 0
     facts.touched_offsets[user_row] = 0
     facts.newest_event_ids[user_row] = 0
+    facts.debts[user_row] = 0

@@ -24,6 +24,10 @@ class RowQueue:
     def __len__(self) -> int:
         return self._count
 
+    def are_waiting(self, rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Return bool (n,), the row waits."""
+        return self._is_waiting[rows]
+
     def append(self, rows: NDArray[np.int32]) -> None:
         """Let rows (distinct) wait unless they already do."""
         rows = rows[~self._is_waiting[rows]]

@@ -26,8 +26,6 @@ _MAGIC = b"HEADWATR"
 _ALIGNMENT = 64
 _PREFIX = struct.Struct("<8sII")
 _CHECKSUM_BYTES = 32
-# A header is a line per array: more is not ours.
-_MAX_HEADER_BYTES = 1 << 24
 
 Piece = bytes | memoryview
 
@@ -95,28 +93,6 @@ def decode(data: bytes | memoryview) -> tuple[Arrays, dict[str, Any]]:
         start = first + position
         arrays[name] = np.frombuffer(view, kind, count, start).reshape(shape)
     return arrays, header["meta"]
-
-
-def read_meta(data: bytes | memoryview) -> dict[str, Any]:
-    """Return the facts from a snapshot's beginning, unchecked: to choose among snapshots.
-
-    Raises:
-        SnapshotInvalid: It does not begin as a snapshot of this version does.
-    """
-    view = memoryview(data)
-    if len(view) >= _PREFIX.size:
-        magic, version, length = _PREFIX.unpack_from(view)
-        is_ours = magic == _MAGIC and version == SCHEMA_VERSION and length <= _MAX_HEADER_BYTES
-        if is_ours and len(view) >= _PREFIX.size + length:
-            try:
-                header = json.loads(bytes(view[_PREFIX.size : _PREFIX.size + length]))
-                meta: dict[str, Any] = header["meta"]
-            except (ValueError, KeyError, TypeError) as error:
-                msg = "expected a header of JSON; the file was changed"
-                raise SnapshotInvalid(msg) from error
-            return meta
-    msg = f"expected the beginning of a snapshot of schema version {SCHEMA_VERSION}"
-    raise SnapshotInvalid(msg)
 
 
 def _aligned(size: int) -> int:

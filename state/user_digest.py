@@ -117,6 +117,9 @@ def canonical_bytes(tables: UserTables, erased: ErasedUsers) -> Iterator[bytes]:
         end = _put_users(out, rows, users, items, tables.user_facts, tables.history, tables.seen)
         assert end == size, "sizes and bytes are counted alike"
         yield out.tobytes()
+    debts = tables.user_facts.debts[live[order]]
+    if debts.any():  # Without a rate limit nobody owes anything.
+        yield b"debts=" + debts.astype("<i8").tobytes()
     for name, array in tables.event_ids.canonical().items():
         yield name.encode() + b"=" + array.astype(array.dtype.newbyteorder("<")).tobytes()
     yield b"erased=" + np.sort(erased.arrays()["hashes"]).astype("<u8").tobytes()

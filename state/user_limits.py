@@ -28,6 +28,7 @@ class UserRules(NamedTuple):
     session_half_life_ms: float
     long_half_life_ms: float
     dislike_weight: float
+    max_events_per_minute: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,8 @@ class UserLimits:
         session_half_life_ms: Half-life of the session vector.
         long_half_life_ms: Half-life of the long vector and of affinities.
         dislike_weight: What ``not_interested`` takes from vectors and affinities.
+        max_events_per_minute: Events of one user that are applied per minute of event time, as many
+            at once; 0 = all. An erase is never held back.
         hash_seed: Seed of id hashes; stored fingerprints depend on it.
     """
 
@@ -78,6 +81,7 @@ class UserLimits:
     session_half_life_ms: int = _HOUR_MS // 2
     long_half_life_ms: int = 7 * _DAY_MS
     dislike_weight: float = 1.0
+    max_events_per_minute: int = 0
     hash_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -105,6 +109,7 @@ class UserLimits:
             ("session_half_life_ms", 1, 2**60),
             ("long_half_life_ms", 1, 2**60),
             ("dislike_weight", 0.0, 255.0),
+            ("max_events_per_minute", 0, 1_000_000),
             ("hash_seed", 0, 2**64 - 1),
         ):
             value = getattr(self, name)
@@ -138,4 +143,5 @@ class UserLimits:
             session_half_life_ms=float(self.session_half_life_ms),
             long_half_life_ms=float(self.long_half_life_ms),
             dislike_weight=float(self.dislike_weight),
+            max_events_per_minute=self.max_events_per_minute,
         )

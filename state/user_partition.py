@@ -31,11 +31,12 @@ from state.admission import (
 )
 from state.catalogue_rows import CatalogueRows, CatalogueView
 from state.deltas import DeltaRows
-from state.erased_users import ErasedUsers
+from state.erased_users import Erase, ErasedUsers
 from state.event_columns import check_columns, event_columns, is_among
 from state.id_index import IdIndex
 from state.id_kernels import hash_id
 from state.table import Arrays, with_prefix, without_prefix
+from state.tombstones import tombstone_of
 from state.user_columns import UserColumns, read_user_columns
 from state.user_description import describe_user
 from state.user_digest import canonical_bytes
@@ -215,13 +216,13 @@ class UserPartition:
             long_half_life_ms=self._rules.long_half_life_ms,
         )
 
-    def erased_offset_of(self, user_id: bytes) -> int | None:
-        """Return the offset of a user's last remembered erase."""
-        return self._erased.offset_of(self._user_hash(user_id))
-
     def erased_users(self) -> Arrays:
-        """Return the tombstones: ``hashes`` uint64, ``offsets`` int64, oldest first."""
+        """Return the tombstones as columns, oldest first; see ``state.erased_users``."""
         return self._erased.arrays()
+
+    def read_erases(self, begin: int, count: int) -> list[Erase]:
+        """Return up to ``count`` remembered erases from a position on, oldest first."""
+        return self._erased.read(begin, count)
 
     def describe(self, user_id: str | bytes) -> dict[str, Any] | None:
         """Return all that is known of a user, for a person; None for an unknown one. Slow."""
@@ -306,7 +307,9 @@ class UserPartition:
                 erased_rows.append(tables.users.row_of(user_id))
                 erased_offsets.append(int(events.offsets[stop - 1]))
                 tables.erase_user(user_id)
-                self._erased.add(self._user_hash(user_id), erased_offsets[-1])
+                time_ms = int(events.timestamps_ms[stop - 1])
+                erase = Erase(erased_offsets[-1], time_ms, *tombstone_of(user_id))
+                self._erased.add(self._user_hash(user_id), erase)
         return FoldResult(
             applied=admitted.events[:folded] + first,
             user_rows=admitted.user_rows[:folded],

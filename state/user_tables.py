@@ -140,9 +140,10 @@ class UserTables:
         self.items.restore(without_prefix("items", arrays))
         self.event_ids.restore(without_prefix("event_ids", arrays))
         capacity = self.users.capacity
-        self.user_facts = restore_columns(
-            self.user_facts, without_prefix("user_facts", arrays), capacity
-        )
+        user_facts = without_prefix("user_facts", arrays)
+        # A snapshot from before there was a rate limit.
+        user_facts.setdefault("debts", np.zeros(self.users.num_rows, np.int64))
+        self.user_facts = restore_columns(self.user_facts, user_facts, capacity)
         item_facts = without_prefix("item_facts", arrays)
         item_facts["catalogue_rows"] = np.full(self.items.num_rows, -1, np.int32)
         self.item_facts = restore_columns(self.item_facts, item_facts, self.items.capacity)

@@ -128,6 +128,12 @@ REFRESH_SECONDS = _histogram(
 SINK_REPLIES = _counter(
     "headwater_sink_replies_total", "lists", "Replies of Redis to writes, by kind.", "kind"
 )
+LOST_KEYS = _counter(
+    "headwater_lost_keys_total",
+    "keys",
+    "Keys that Redis lost and that are written again: rec, sim or erased.",
+    "kind",
+)
 SINK_PAUSED = _gauge("headwater_sink_paused", "0 or 1", "1 while lists cannot be written.")
 FRAMES = _counter("headwater_frames_total", "frames", "Item-delta frames acknowledged.")
 FRAME_BYTES = _counter("headwater_frame_bytes_total", "bytes", "Item-delta bytes acknowledged.")

@@ -12,6 +12,7 @@ in evaluation. Reading, writing, threads and step 10 (`consumers.sink`) belong t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -124,11 +125,17 @@ class Pipeline:
             catalogue_epoch=catalogue.epoch,
         )
 
-    def retrieve_again(self, refresh: Refresh) -> Refresh:
-        """Repeat step 7 for the same users: the catalogue's rows changed meanwhile."""
+    def retrieve_again(self, refresh: Refresh) -> Refresh | None:
+        """Repeat step 7 for the same users: the catalogue's rows changed meanwhile.
+
+        None when the partition moved away. The lists keep the offset that was read first: who was
+        erased meanwhile reads as a cold user, and a newer version would pass his tombstone.
+        """
         users = refresh.users
+        if users.partition not in self.engine.users:
+            return None
         again = self.read_users(users.partition, users.user_ids, now_ms=int(users.now_ms.max()))
-        return self.retrieve(again)
+        return self.retrieve(replace(again, next_offset=users.next_offset))
 
     @staticmethod
     def score(refresh: Refresh, ranker: Ranker) -> RankerScores:

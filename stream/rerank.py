@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from stream.candidates import SOURCES
 from stream.errors import ConfigurationError
 from stream.rerank_picking import SlateColumns, judge_kernel, pick_kernel
-from stream.rerank_pool import Contenders, Reason, RerankRules
+from stream.rerank_pool import Contenders, RerankRules
 from stream.sources.scratch import Histories
 
 if TYPE_CHECKING:
@@ -113,10 +113,6 @@ class Slates:
     def __len__(self) -> int:
         """Return N, the number of slate items in all."""
         return len(self.candidates)
-
-    def count_reasons(self) -> NDArray[np.int64]:
-        """Return int64 (7,): how many candidates met each :class:`Reason`."""
-        return np.bincount(self.reasons, minlength=len(Reason)).astype(np.int64)
 
 
 def rerank(

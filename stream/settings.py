@@ -122,6 +122,12 @@ class UserSettings(_Group):
     min_completion: float = Field(
         0.2, ge=0.0, le=1.0, description="Watched share from which a watch is strong."
     )
+    max_events_per_minute: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="Events of a user per minute of event time, the rest filtered; 0 = all.",
+    )
 
 
 class ItemSettings(_Group):
@@ -255,6 +261,12 @@ class SinkSettings(_Group):
 
     ttl_s: int = Field(30 * 86_400, ge=1, description="s that a list lives without a refresh.")
     max_batch: int = Field(512, ge=1, le=65_536, description="Lists per pipeline.")
+    max_erasures: int = Field(
+        100_000,
+        ge=1,
+        le=10_000_000,
+        description="Erasures that wait for Redis; one more ends the worker.",
+    )
     cluster: bool = Field(False, description="Whether the URL names a Redis Cluster.")
 
 

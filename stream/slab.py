@@ -123,6 +123,45 @@ class Slab:
             header_starts=np.full(len(records), -1, np.int64),
         )
 
+    @classmethod
+    def concat(cls, slabs: Sequence[Slab]) -> Slab:
+        """Join slabs of one partition, each beginning where the one before ended.
+
+        One slab is returned as it is; the buffers of several are copied.
+        """
+        first = slabs[0]
+        if len(slabs) == 1:
+            return first
+        assert all(
+            one.end == next_.begin and one.partition == next_.partition
+            for one, next_ in zip(slabs, slabs[1:], strict=False)
+        ), "slabs of one partition without a gap"
+        shifts = np.cumsum([0, *(len(slab.buffer) for slab in slabs[:-1])], dtype=np.int64)
+
+        def starts(name: str) -> NDArray[np.int64]:
+            columns = (getattr(slab, name) for slab in slabs)
+            return np.concatenate(
+                [
+                    np.where(each < 0, each, each + shift)
+                    for each, shift in zip(columns, shifts, strict=True)
+                ]
+            )
+
+        return cls(
+            topic=first.topic,
+            partition=first.partition,
+            begin=first.begin,
+            end=slabs[-1].end,
+            buffer=np.concatenate([slab.buffer for slab in slabs]),
+            offsets=np.concatenate([slab.offsets for slab in slabs]),
+            timestamps_ms=np.concatenate([slab.timestamps_ms for slab in slabs]),
+            key_starts=starts("key_starts"),
+            key_lengths=np.concatenate([slab.key_lengths for slab in slabs]),
+            value_starts=starts("value_starts"),
+            value_lengths=np.concatenate([slab.value_lengths for slab in slabs]),
+            header_starts=starts("header_starts"),
+        )
+
     def value(self, index: int) -> bytes | None:
         """Return a copy of one record's value; None for a null value."""
         length = int(self.value_lengths[index])

@@ -7,28 +7,9 @@ language compare strings only).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 # Digits per part: 19 digits of offset would not fit a double in Lua, but strings are compared.
 _WIDTHS = (6, 16, 6, 13)
 _NAMES = ("epoch", "next_offset", "model_sequence", "generated_at_ms")
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Version:
-    """A parsed version; instances order as their texts do.
-
-    Attributes:
-        epoch: Setting, raised when a topic is recreated.
-        next_offset: The partition's next offset that the list reflects.
-        model_sequence: Grows with every swap of weights.
-        generated_at_ms: Wall clock at which the list was made, Unix ms.
-    """
-
-    epoch: int
-    next_offset: int
-    model_sequence: int
-    generated_at_ms: int
 
 
 def version_text(*, epoch: int, next_offset: int, model_sequence: int, generated_at_ms: int) -> str:
@@ -47,25 +28,6 @@ def version_text(*, epoch: int, next_offset: int, model_sequence: int, generated
             msg = f"version: expected {name} in [0, 10^{width}), got {part}"
             raise ValueError(msg)
     return f"{epoch:06d}-{next_offset:016d}-{model_sequence:06d}-{generated_at_ms:013d}"
-
-
-def parse_version(text: str) -> Version:
-    """Return the parts of a version text.
-
-    Raises:
-        ValueError: The text is not a version.
-
-    >>> parse_version("000001-0000000000000042-000003-1700000000000").next_offset
-    42
-    """
-    parts = text.split("-")
-    if tuple(map(len, parts)) != _WIDTHS or not all(p.isascii() and p.isdigit() for p in parts):
-        msg = (
-            "version: expected four groups of 6, 16, 6 and 13 digits joined by '-', "
-            f"got {text[:64]!r}"
-        )
-        raise ValueError(msg)
-    return Version(*map(int, parts))
 
 
 def erase_version(*, epoch: int, offset: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 
 def run(scenario: Awaitable[Any]) -> Any:
@@ -47,6 +47,22 @@ async def members(kafka: str, group: str) -> int:
         await admin.close()
     (described,) = answer.groups
     return len(described[5])
+
+
+async def recreate(kafka: str, topic: str) -> None:
+    """Delete a topic and make one of the same name with one partition."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+
+    async def made() -> bool:  # The name is free only once the broker has dropped the old one.
+        reply = await admin.create_topics([NewTopic(topic, 1, 1)])
+        return not reply.topic_errors[0][1]
+
+    try:
+        await admin.delete_topics([topic])
+        await until(made)
+    finally:
+        await admin.close()
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

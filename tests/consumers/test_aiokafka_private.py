@@ -18,12 +18,14 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import consumer as stock_consumer
 from aiokafka.consumer import fetcher as stock_fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import NodeNotReadyError
 from aiokafka.producer.sender import Sender
 from aiokafka.record.memory_records import MemoryRecords
 
 from consumers import aiokafka_private
-from consumers.aiokafka_private import SlabSource, hand_out_slabs, leave_group
+from consumers.aiokafka_private import SlabSource, ask_any_broker, hand_out_slabs, leave_group
 from consumers.records import RecordsWalk
+from consumers.topic_ids import TopicIdRequest, ids_in
 from stream.errors import LogGap
 from stream.slab import Slab
 from tests.consumers.batches import Record, record_batch, rows
@@ -79,6 +81,7 @@ def test_consumer_reads_isolation_and_wait_when_it_starts() -> None:
     source = source_of(stock_consumer.AIOKafkaConsumer.start)
     assert "isolation_level=self._isolation_level" in source
     assert "fetch_max_wait_ms=self._fetch_max_wait_ms" in source
+    assert "fetch_min_bytes=self._fetch_min_bytes" in source
     assert "self._group_instance_id" in source
 
 
@@ -359,3 +362,20 @@ def test_a_leaving_member_frees_its_partitions_at_once(
         await second.stop()
 
     run(scenario())
+
+
+@pytest.mark.kafka
+def test_a_request_of_ours_goes_over_a_consumers_connections(kafka: str, topic: MakeTopic) -> None:
+    name = topic("asked", 1)
+
+    async def scenario() -> dict[str, str]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=kafka)
+        with pytest.raises(NodeNotReadyError):
+            await ask_any_broker(consumer, TopicIdRequest([name]))
+        await consumer.start()
+        try:
+            return ids_in(await ask_any_broker(consumer, TopicIdRequest([name])))
+        finally:
+            await consumer.stop()
+
+    assert run(scenario())[name]

@@ -3,9 +3,10 @@
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from consumers import broker_offsets, topic_ids
 from consumers.broker_offsets import BrokerOffsets
 from stream.errors import ServerUnreachable
-from tests.consumers.kafka_calls import numbers, produce, run, until
+from tests.consumers.kafka_calls import numbers, produce, recreate, run, until
 
 
 async def reaches(offsets, name, end):
@@ -38,6 +39,59 @@ def test_an_open_transaction_is_not_counted_before_its_end(kafka, topic):
     assert after == {(name, 0): 7}  # The marker counts.
 
 
+@pytest.mark.kafka
+def test_a_topic_made_anew_has_another_id_than_before(kafka, topic):
+    name, other = topic("interactions", 1), topic("item-deltas", 2)
+
+    async def scenario():
+        offsets = BrokerOffsets(kafka)
+        await offsets.start()
+        try:
+            before = await offsets.topic_ids([name, other])
+            again = await offsets.topic_ids([name, other])
+            await recreate(kafka, name)
+            return before, again, await offsets.topic_ids([name, other])
+        finally:
+            await offsets.stop()
+
+    before, again, after = run(scenario())
+    assert before == again and before.keys() == {name, other}
+    assert after[name] not in before.values() and after[other] == before[other]
+
+
+@pytest.mark.kafka
+def test_brokers_without_topic_ids_are_no_error(kafka, topic, monkeypatch, caplog):
+    name = topic("interactions", 1)
+    monkeypatch.setattr(topic_ids._MetadataRequest, "API_VERSION", 99)
+
+    async def scenario():
+        offsets = BrokerOffsets(kafka)
+        await offsets.start()
+        try:
+            return await offsets.topic_ids([name])
+        finally:
+            await offsets.stop()
+
+    assert run(scenario()) == {}
+    assert "know no topic ids" in caplog.text
+
+
 def test_a_broker_that_is_not_there_is_named(free_port):
     with pytest.raises(ServerUnreachable, match="HEADWATER_KAFKA"):
         run(BrokerOffsets(f"127.0.0.1:{free_port()}").start())
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_not_there_is_named(kafka, topic, monkeypatch):
+    monkeypatch.setattr(broker_offsets, "_ID_WAIT_S", 0.0)
+
+    async def scenario():
+        offsets = BrokerOffsets(kafka)
+        await offsets.start()
+        try:
+            await offsets.topic_ids([topic("interactions", 1), "never-made"])
+        finally:
+            await offsets.stop()
+
+    with pytest.raises(ServerUnreachable, match="none of never-made"):
+        run(scenario())

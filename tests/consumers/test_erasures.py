@@ -9,6 +9,7 @@ from consumers.erasures import Erasures
 from consumers.redis_client import connect_redis
 from consumers.sink import RedisSink
 from consumers.sink_keys import list_keys
+from stream.errors import HeadwaterError
 from stream.versions import erase_version
 
 pytestmark = pytest.mark.redis
@@ -19,7 +20,7 @@ def with_erasures(url, use):
 
     async def run():
         client = connect_redis(url)
-        erasures = Erasures(RedisSink(client, epoch=3, max_attempts=1), epoch=3)
+        erasures = Erasures(RedisSink(client, epoch=3, max_attempts=1), epoch=3, max_waiting=9)
         task = asyncio.create_task(erasures.run())
         try:
             async with asyncio.timeout(30):
@@ -67,9 +68,34 @@ def test_an_erasure_waits_until_redis_is_back(redis_server):
     assert tombstone(server.url, b"u1").decode() == erase_version(epoch=3, offset=7)
 
 
+def waiting_erasures(max_waiting=9):
+    """Return erasures without a Redis: whatever is added waits."""
+    return Erasures(None, epoch=3, max_waiting=max_waiting)
+
+
+def test_one_more_than_the_bound_ends_the_worker_and_says_which_setting():
+    async def run():
+        erasures = waiting_erasures(max_waiting=2)
+        erasures.add([(b"u1", 7), (b"u2", 8), (b"u1", 9)])
+        with pytest.raises(HeadwaterError, match=r"at most 2 .* got 3: .*SINK__MAX_ERASURES"):
+            erasures.add([(b"u3", 10)])
+
+    asyncio.run(run())
+
+
+def test_the_bound_holds_at_a_restore_too():
+    async def run():
+        before, after = waiting_erasures(), waiting_erasures(max_waiting=1)
+        before.add([(b"u1", 7), (b"u2", 8)])
+        with pytest.raises(HeadwaterError, match="at most 1 erasures"):
+            after.restore(before.encode())
+
+    asyncio.run(run())
+
+
 def test_what_waits_travels_in_a_snapshot_and_the_later_erase_wins():
     async def run():
-        before, after = Erasures(None, epoch=3), Erasures(None, epoch=3)
+        before, after = waiting_erasures(), waiting_erasures()
         before.add([(b"u1", 7), (b"\xff}{", 8)])
         after.add([(b"u1", 9)])
         after.restore(before.encode())

@@ -1,10 +1,12 @@
 import asyncio
+from pathlib import Path
 
 import aiohttp
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import consumers
 from consumers.health import HealthServer
 from consumers.metrics_registry import MetricsRegistry
 from stream import metrics
@@ -161,3 +163,9 @@ def test_declarations_are_well_formed():
         assert not {"user", "item"} & set(metric.labels)
         assert metric.help.endswith(".")
         assert metric.unit
+
+
+def test_every_declared_metric_is_filled_somewhere():
+    sources = "".join(path.read_text() for path in Path(consumers.__file__).parent.glob("*.py"))
+    names = [name for name, value in vars(metrics).items() if isinstance(value, metrics.Metric)]
+    assert [name for name in names if f"metrics.{name}" not in sources] == []

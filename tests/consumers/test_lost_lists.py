@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from consumers.configuration import make_engine, make_pipeline
-from consumers.lost_lists import LostLists
+from consumers.lost_lists import LossWatch, LostLists
+from consumers.metering import Metering
+from consumers.metrics_registry import MetricsRegistry
 from consumers.redis_client import connect_redis
 from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
+from stream import metrics
 from stream.dirty_users import DirtyUsers
 from stream.engine import Engine
 from stream.refresh_queue import RefreshQueue
@@ -57,21 +60,25 @@ class Looks:
             find_missing=self._find_missing,
             is_caught_up=lambda partition: True,
             ttl_ms=self._ttl_ms,
-            interval_s=0.0,
         )
 
+        registry = MetricsRegistry()
+        metering = Metering(registry, topic="interactions")
+        watch = LossWatch([lists], on_lost=metering.on_lost, interval_s=0.0)
+
         async def run() -> list[int]:
-            return [await lists.look() for _ in range(times)]
+            return [await watch.look() for _ in range(times)]
 
         found = asyncio.run(run())
         thread.close()
-        assert lists.num_lost == len(self.marked)
+        assert registry.value(metrics.LOST_KEYS, kind="rec") == len(self.marked)
         return found
 
     def _mark(self, users: DirtyUsers) -> None:
         self.marked.extend(users.user_ids)
 
-    async def _find_missing(self, user_ids: Sequence[bytes]) -> NDArray[np.bool_] | None:
+    async def _find_missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_] | None:
+        user_ids = [key.removeprefix(b"rec:{").removesuffix(b"}") for key in keys]
         self.looked.extend(user_ids)
         if self._missing is None:
             return None
@@ -131,7 +138,7 @@ def test_the_sink_tells_who_has_no_list(redis_url: str) -> None:
     async def run() -> tuple[list[bool], int]:
         client = connect_redis(redis_url)
         sink = RedisSink(client, epoch=0)
-        found = await sink.find_missing([b"lost-1", b"lost-2"])
+        found = await sink.find_missing([b"rec:{lost-1}", b"rec:{lost-2}"])
         nobody = await sink.find_missing([])
         await client.aclose()
         assert found is not None and nobody is not None

@@ -14,7 +14,7 @@ from stream.candidates import SOURCES, RecommendationBatch
 from stream.dirty_users import PASSIVE, DirtyUsers
 from stream.freshness import FreshnessHistograms, FreshnessLedger
 from stream.refresh_queue import RefreshQueue
-from stream.versions import parse_version
+from tests.list_versions import parse_version
 
 pytestmark = pytest.mark.redis
 

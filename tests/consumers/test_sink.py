@@ -11,8 +11,9 @@ from consumers.sink_keys import list_keys
 from consumers.sink_replies import Reply
 from stream.candidates import SOURCES, RecommendationBatch
 from stream.errors import ConfigurationError
-from stream.versions import erase_version, parse_version
+from stream.versions import erase_version
 from tests.consumers.cutting_proxy import cutting_proxy
+from tests.list_versions import parse_version
 
 pytestmark = pytest.mark.redis
 

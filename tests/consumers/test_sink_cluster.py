@@ -9,8 +9,9 @@ from redis import Redis
 
 from consumers.redis_client import connect_redis
 from consumers.sink import RedisSink
-from consumers.sink_keys import NUM_SLOTS, list_keys, slot_of, slot_tags
+from consumers.sink_keys import list_keys, slot_tags
 from consumers.sink_replies import Reply
+from state.tombstones import NUM_SLOTS, slot_of
 from stream.candidates import SOURCES, RecommendationBatch
 from stream.versions import erase_version
 

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers.sink_keys import NUM_SLOTS, list_key, list_keys, slot_of, slot_tags
+from consumers.sink_keys import list_keys, slot_tags, tombstone_key
+from state.tombstones import NUM_SLOTS, list_key, slot_of, tombstone_of
 
 
 def slow_slot(key: bytes) -> int:
@@ -30,6 +31,7 @@ def test_every_slot_has_a_tag_of_its_own():
 def test_list_and_tombstone_share_a_slot_for_any_braces(user):
     key, stone = list_keys(user.encode())
     assert slot_of(key) == slot_of(stone) == slow_slot(key)
+    assert stone == tombstone_key(*tombstone_of(user.encode()))
 
 
 @pytest.mark.parametrize("user", [b"a}b", b"}x", b"{", b"{}", b"}", b"a{b}c"])

@@ -21,8 +21,8 @@ def test_snapshots_of_all_partitions_give_the_digest_of_the_state(tmp_path: Path
     store = SnapshotStore(tmp_path / "snapshots")
     for number in range(2):
         users, items = engine.users[number], engine.items[number]
-        store.write(USERS, number, users.tables.next_offset, users.arrays(), {})
-        store.write(ITEMS, number, items.next_offset, items.arrays(), {})
+        store.write(USERS, number, users.tables.next_offset, users.arrays(), {}, generation=1)
+        store.write(ITEMS, number, items.next_offset, items.arrays(), {}, generation=1)
     loaded = load_snapshots(settings)
     assert digests(loaded) == digests(engine)
     assert loaded.counters() == engine.counters() and loaded.counters()["applied"]

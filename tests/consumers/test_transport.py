@@ -13,6 +13,7 @@ from faust.types import TP
 
 from consumers.faust_app import create_app
 from consumers.transport import Consumer, Transport
+from stream.slab import Slab
 from tests.consumers.kafka_calls import committed, members, numbers, produce, run, until
 from tests.consumers.ledgers import MemoryLedger, Store, make_app, running
 
@@ -48,6 +49,37 @@ def test_every_record_arrives_once_and_in_order(
     assert ledger.all_values() == numbers(0, 1000)
     for values in ledger.values.values():
         assert values == sorted(values, key=repr)
+
+
+def test_few_slabs_wait_for_an_agent_that_is_busy(
+    kafka: str, topic: MakeTopic, tmp_path: Path
+) -> None:
+    name = topic("interactions", 1)
+    num_records = 60
+
+    async def scenario() -> int:
+        ledger = MemoryLedger({})
+        entered, leave = asyncio.Event(), asyncio.Event()
+        fold = ledger.fold
+
+        async def fold_later(slab: Slab) -> None:
+            entered.set()
+            await leave.wait()
+            await fold(slab)
+
+        ledger.fold = fold_later  # type: ignore[method-assign]
+        app = make_app(kafka, name, ledger, tmp_path)
+        async with running(app):
+            await produce(kafka, name, numbers(0, 1))
+            await entered.wait()
+            for value in numbers(1, num_records):  # One fetch for each, where none is held back.
+                await produce(kafka, name, [value])
+            leave.set()
+            await ledger.until(lambda: len(ledger.all_values()) == num_records)
+        return len(ledger.slabs)
+
+    # One with the agent, two in its queue, one on the way there, one fetched, one with the rest.
+    assert run(scenario()) <= 6
 
 
 def test_only_durable_offsets_are_committed(kafka: str, topic: MakeTopic, tmp_path: Path) -> None:

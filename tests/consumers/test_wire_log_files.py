@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers import wire_log_files
-from consumers.wire_log_files import MAX_LINE_BYTES, read_chunks, split_lines, wire_log
+from consumers.produce_report import Record
+from consumers.wire_log_files import MAX_LINE_BYTES, read_chunks, records_of, split_lines
 from stream.errors import ConfigurationError
 
 LINES = [
@@ -21,6 +23,10 @@ LINES = [
     b'{"user_id":"\\u00fc","ts":30}',
     b'{"user_id":"u2"}',
 ]
+
+
+def read(name: str, start_index: int = 0) -> Iterator[list[Record]]:
+    return records_of(split_lines(read_chunks(name)), start_index)
 
 
 def write(folder: Path, ending: str) -> str:
@@ -39,7 +45,7 @@ def write(folder: Path, ending: str) -> str:
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
 def test_every_form_gives_the_same_records(tmp_path: Path, ending: str) -> None:
-    found = [record for block in wire_log(write(tmp_path, ending)) for record in block]
+    found = [record for block in read(write(tmp_path, ending)) for record in block]
     assert found == [
         (10, "interactions", b"u1", LINES[0], False),
         (10, "interactions", None, LINES[1], False),
@@ -51,7 +57,7 @@ def test_every_form_gives_the_same_records(tmp_path: Path, ending: str) -> None:
 @pytest.mark.parametrize("start", range(6))
 def test_a_log_resumes_at_any_line(tmp_path: Path, start: int) -> None:
     name = write(tmp_path, "")
-    values = [record[3] for block in wire_log(name, start) for record in block]
+    values = [record[3] for block in read(name, start) for record in block]
     assert values == LINES[start:]
 
 
@@ -70,7 +76,7 @@ def test_resuming_over_many_pieces_skips_exactly(
 ) -> None:
     monkeypatch.setattr(wire_log_files, "_CHUNK_BYTES", 7)
     name = write(tmp_path, "")
-    assert [record[3] for block in wire_log(name, 2) for record in block] == LINES[2:]
+    assert [record[3] for block in read(name, 2) for record in block] == LINES[2:]
 
 
 def test_standard_input_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +84,7 @@ def test_standard_input_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> N
     os.write(writing, LINES[0] + b"\n")
     with os.fdopen(reading) as pipe:
         monkeypatch.setattr("sys.stdin", pipe)
-        blocks = wire_log("-")
+        blocks = read("-")
         assert [record[3] for record in next(blocks)] == [LINES[0]]
         # Nobody writes: the reader is given empty blocks, so that it can stop.
         assert next(blocks) == []

@@ -90,15 +90,17 @@ def test_a_worker_may_do_all_that_it_does(server: RedisServer) -> None:
                 await sink.write_similar(one_list(), generated_at_ms=1),
                 await sink.write_trending(one_list(), generated_at_ms=1),
             ]
-            missing = await sink.find_missing([b"u1", b"u2"])
+            missing = await sink.find_missing([b"rec:{u1}", b"sim:{i9}"])
             assert missing is not None and missing.tolist() == [False, True]
             erased = await sink.erase(b"u1", erase_version(epoch=1, offset=11))
             again = await sink.erase(b"u1", erase_version(epoch=1, offset=12))
+            stone = (b"erased:{1}:0000000000000001", erase_version(epoch=1, offset=5))
+            reports.append(await sink.write_tombstones([stone]))
             return [*(Reply(int(each.replies[0])) for each in reports), erased, again]
         finally:
             await client.aclose()
 
-    assert asyncio.run(work()) == [Reply.ACCEPTED] * 6
+    assert asyncio.run(work()) == [Reply.ACCEPTED] * 7
     assert denials(server) == []
 
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 import pytest
 
 from local.kafka import KafkaServer
-from stream.versions import parse_version
 from tests.integration.answers import newest_applied
 from tests.integration.conftest import Deploy
 from tests.integration.workers import Deployment, WorkerProcess, figures, until
+from tests.list_versions import parse_version
 from tests.wire_logs import wire_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]

@@ -12,10 +12,10 @@ import pytest
 
 from consumers.sink_keys import list_keys
 from local.redis import RedisServer
-from stream.versions import Version, parse_version
 from tests.integration.answers import newest_applied
 from tests.integration.conftest import Deploy
 from tests.integration.workers import Deployment, WorkerProcess, summary_of, until
+from tests.list_versions import Version, parse_version
 from tests.wire_logs import START_MS, event, wire_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
@@ -52,6 +52,15 @@ def readiness(worker: WorkerProcess) -> str:
     except urllib.error.HTTPError as error:
         with error:
             return str(error.read())
+
+
+def keys_of(deployment: Deployment, prefix: str) -> set[bytes]:
+    return set(deployment.redis.scan_iter(f"{prefix}*"))
+
+
+def metrics_of(worker: WorkerProcess) -> str:
+    with urllib.request.urlopen(f"{worker.health}/metrics", timeout=30) as answer:
+        return str(answer.read().decode())
 
 
 def wait_covered(deployment: Deployment, user_id: str, offset: int) -> Version:
@@ -122,7 +131,9 @@ def test_while_redis_is_away_state_goes_on_and_lists_catch_up(
 
     def all_caught_up() -> bool:
         records = deployment.records(deployment.interactions, deployment.partitions)
-        for user_id, (offset, _) in newest_applied(records).items():
+        for user_id, (offset, is_erased) in newest_applied(records).items():
+            if is_erased:
+                continue
             version = version_of(deployment, user_id)
             if version is None or version.next_offset <= offset:
                 return False
@@ -140,9 +151,28 @@ def test_while_redis_is_away_state_goes_on_and_lists_catch_up(
     worker = deployment.worker()
     until(all_caught_up, "every list reflects the newest event")
 
-    # Redis comes back empty: those who do nothing get their lists again as well.
+    # An erase that was confirmed long ago, by a worker that has stopped since.
+    act(deployment, 1, "forget-me", type="erase")
+    deployment.drain()
+    _, tombstone = list_keys(b"forget-me")
+    version = until(lambda: deployment.redis.get(tombstone), "there is a tombstone")
+    similar = until(lambda: keys_of(deployment, "sim:"), "there are similar items")
+    deployment.stop_all()
+    worker = deployment.worker()
+
+    # Redis comes back empty: those who do nothing get their lists again as well, items their
+    # similar items, and the tombstone stands where it stood.
     deployment.redis.flushall()
     until(all_caught_up, "every user has a list again")
+    until(lambda: keys_of(deployment, "sim:") >= similar, "every item has its similar items again")
+    until(lambda: deployment.redis.get(tombstone) == version, "the tombstone is back")
+    assert deployment.redis.pttl(tombstone) > 0
+    assert all(json.loads(deployment.redis.hget(key, "items")) is not None for key in similar)
     until(lambda: not worker.stats()["freshness_ms"]["outstanding"], "every event has a list")
-    assert worker.stats()["read"] == len(SEED_LOG)
+    assert worker.stats()["read"] == len(SEED_LOG) + 1
+    for kind in ("rec", "sim", "erased"):
+        until(
+            lambda: f'headwater_lost_keys_total{{kind="{kind}"}}' in metrics_of(worker),  # noqa: B023
+            f"lost keys of {kind} are counted",
+        )
     deployment.stop_all()

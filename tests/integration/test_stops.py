@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import shutil
 import urllib.request
@@ -10,6 +12,8 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 
+from consumers.snapshots import SnapshotName
+from tests.consumers.kafka_calls import recreate
 from tests.integration.conftest import Deploy
 from tests.integration.workers import WorkerProcess, until
 from tests.wire_logs import wire_log
@@ -48,6 +52,23 @@ def test_a_stop_that_cannot_write_its_snapshots_says_so(deploy: Deploy) -> None:
     assert "Traceback" not in worker.log
 
 
+def test_a_topic_made_anew_with_more_records_than_wanted_ends_the_worker(deploy: Deploy) -> None:
+    deployment = deploy(partitions=1)
+    deployment.worker()
+    deployment.produce(LOG[:50])
+    deployment.drain()
+    deployment.stop_all()
+
+    asyncio.run(recreate(deployment.kafka, deployment.interactions))
+    deployment.produce(LOG[50:150])
+    again = deployment.start()
+    assert again.wait() == 1
+    last_line = again.log.splitlines()[-1]
+    assert last_line.startswith(f"headwater: {deployment.interactions}: expected the topic with id")
+    assert "deleted and made again" in last_line and "HEADWATER_EPOCH" in last_line
+    assert "Traceback" not in again.log
+
+
 def test_second_start_reads_nothing_again_and_a_cut_log_ends_the_worker(deploy: Deploy) -> None:
     deployment = deploy()
     deployment.worker()
@@ -56,6 +77,8 @@ def test_second_start_reads_nothing_again_and_a_cut_log_ends_the_worker(deploy: 
     deployment.stop_all()
     ends = deployment.ends(deployment.interactions) | deployment.ends(deployment.item_deltas)
     assert deployment.committed() == ends
+    names = map(SnapshotName.parse, os.listdir(deployment.folder / "data" / "snapshots"))
+    assert min(name.generation for name in names if name) >= 1
 
     again = deployment.worker()
     until(lambda: again.stats()["lag"] == 0 and not again.stats()["dirty"], "it caught up")

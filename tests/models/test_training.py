@@ -211,15 +211,6 @@ def test_replay_is_bounded_and_not_counted_as_learned() -> None:
     assert trainer.num_learned == 24
 
 
-def test_training_goes_on_from_weights() -> None:
-    first = Trainer(PLANTED, seed=1, head_weights=(1.0, 1.0, 1.0, 1.0, -1.0))
-    learn_planted(first, num_steps=60)
-    second = Trainer.continued(first.to_weights(), seed=2)
-    metrics = learn_planted(second, num_steps=2, first_seed=500)
-    assert np.mean(np.concatenate([metric.ranks for metric in metrics]) <= 10) > 0.8
-    assert second.to_weights().head_weights == (1.0, 1.0, 1.0, 1.0, -1.0)
-
-
 def test_a_target_that_is_not_the_users_own_is_refused() -> None:
     inputs = random_inputs(num_candidates=(5, 5), dim=16)
     with pytest.raises(ValueError, match=r"expected user 1's target in \[5, 10\), got 3"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from state.erased_users import ErasedUsers
+from state.erased_users import Erase, ErasedUsers
 from state.event_ids import EventIds, add_event_id, expire_event_ids, has_event_id
 from state.id_index import IdIndex
 from state.user_limits import UserLimits
@@ -47,7 +48,7 @@ def remember(ids: EventIds, log: Sequence[tuple[int, int, int]], begin: int, end
 
 def erase(erased: ErasedUsers, log: Sequence[tuple[int, int]], begin: int, end: int) -> None:
     for user_hash, offset in log[begin:end]:
-        erased.add(user_hash, offset)
+        erased.add(user_hash, Erase(offset, 9 * offset, offset % 16_384, user_hash << 58))
 
 
 def some_events(seed: int) -> list[Event | str]:
@@ -87,6 +88,8 @@ USER_LIMITS = UserLimits(
     max_lags=3,
 )
 
+RATE_LIMITS = dataclasses.replace(USER_LIMITS, max_events_per_minute=2)
+
 CONTRACTS = (
     Contract(
         name="IdIndex",
@@ -113,6 +116,15 @@ CONTRACTS = (
         name="UserPartition",
         make=lambda: UserPartition(
             partition=0, num_item_partitions=3, catalogue=None, limits=USER_LIMITS
+        ),
+        records=some_events,
+        apply=lambda partition, log, begin, end: apply(partition, list(log), begin, end),
+        digest=digest,
+    ),
+    Contract(
+        name="UserPartitionWithRateLimit",
+        make=lambda: UserPartition(
+            partition=0, num_item_partitions=3, catalogue=None, limits=RATE_LIMITS
         ),
         records=some_events,
         apply=lambda partition, log, begin, end: apply(partition, list(log), begin, end),

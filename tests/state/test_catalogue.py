@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -203,15 +202,6 @@ def test_signals_made_for_other_settings_are_refused() -> None:
     signals = make_signals([b"a"], [[]])
     with pytest.raises(ValueError, match="expected signals of 5 half-lives and 1 windows"):
         new_catalogue(windows_ms=(HOUR_MS,), window_weights=(1.0,)).apply_signals(signals)
-
-
-def test_popularity_decays_to_now() -> None:
-    catalogue = new_catalogue(half_lives_ms=(HOUR_MS, 10**15))
-    signals = make_signals([b"a"], [[]], as_of_ms=5_000, value=8.0)
-    catalogue.apply_signals(replace(signals, popularity=signals.popularity[:, :2].copy()))
-    rows = np.array([catalogue.items.row_of(b"a")], np.int32)
-    assert catalogue.popularity_at(rows, 5_000 + 2 * HOUR_MS)[0].tolist() == [2.0, 8.0]
-    assert catalogue.popularity_at(rows, 0)[0].tolist() == [8.0, 8.0]
 
 
 def test_at_the_bound_the_least_recently_active_leave_and_the_epoch_grows() -> None:

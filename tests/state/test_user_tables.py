@@ -1,5 +1,7 @@
 """What is left of a user who is erased: nothing but a tombstone."""
 
+from state.erased_users import Erase
+from state.tombstones import tombstone_of
 from tests.state.user_builders import (
     Log,
     SmallCatalogue,
@@ -29,7 +31,8 @@ def test_erase_leaves_no_byte_of_the_user() -> None:
     for name, array in arrays.items():
         if name.startswith(("history.", "seen.", "interests.", "affinities.", "user_facts.")):
             assert not array[row].any(), name
-    assert partition.erased_offset_of(b"somebody-to-forget") == 2
+    erase = Erase(2, log[2].ts, *tombstone_of(b"somebody-to-forget"))
+    assert partition.read_erases(0, 9) == [erase]
     assert len(partition._tables.event_ids) == 2  # v's event, and the erase itself
 
 

@@ -150,6 +150,7 @@ def users_by_id(partition: UserPartition) -> dict[bytes, tuple[Any, ...]]:
             as_int(seen.young_words[row]),
             as_int(seen.old_words[row]),
             int(seen.num_items[row]),
+            int(facts.debts[row]),
         )
     return users
 

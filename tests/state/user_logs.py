@@ -40,6 +40,7 @@ LIMITS = st.builds(
     pair_tau_ms=st.sampled_from([1, 50, 1000]),
     session_half_life_ms=st.sampled_from([1, 30, 1000]),
     long_half_life_ms=st.sampled_from([50, 5000]),
+    max_events_per_minute=st.sampled_from([0, 0, 1, 3, 20]),
     hash_seed=st.sampled_from([0, 2**64 - 1]),
 )
 ROOMY = UserLimits(max_history=4, grace_ms=1000, max_lags=3, pair_tau_ms=100, link_ms=500)
@@ -98,6 +99,7 @@ def check_against(partition: UserPartition, oracle: UserOracle) -> None:
             user.young,
             user.old,
             user.num_seen,
+            user.debt,
         )
         for id, user in oracle.users.items()
     }

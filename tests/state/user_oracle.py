@@ -53,6 +53,7 @@ class User:
     touched: int = 0
     num_events: int = 0
     events_to: int = 0
+    debt: int = 0
     history: list[Entry] = field(default_factory=list)
     young: int = 0
     old: int = 0
@@ -139,6 +140,14 @@ class UserOracle:
             self.users[event.user] = User()
         user = self.users[event.user]
         user.touched = offset
+        per_minute = self.limits.max_events_per_minute
+        if per_minute:
+            passed = min(max(event.ts - user.events_to, 0), 60_000)
+            debt = max(user.debt - passed * per_minute, 0) + 60_000
+            if debt > 60_000 * per_minute:
+                self.counters["filtered"] += 1
+                return
+            user.debt = debt
         if event.item:
             if event.item not in self.items and len(self.items) == self.limits.max_items:
                 self._evict_items()

@@ -10,7 +10,8 @@ import numpy as np
 from state.hashing import mix64
 from state.seen import contains
 from stream.candidates import SOURCES, CandidateBatch, UserBatch
-from stream.rerank import Reason, RerankLimits
+from stream.rerank import RerankLimits
+from stream.rerank_pool import Reason
 from stream.sources import RetrievalLimits
 from tests.stream.retrieval_worlds import World
 

@@ -14,7 +14,8 @@ from models.ranking import RankerScores
 from stream.candidates import SOURCES, CandidateBatch, UserBatch
 from stream.errors import ConfigurationError
 from stream.events import Action
-from stream.rerank import Reason, RerankLimits, Slates, rerank
+from stream.rerank import RerankLimits, Slates, rerank
+from stream.rerank_pool import Reason
 from tests.stream import retrieval_oracles as oracle
 from tests.stream.retrieval_worlds import World, make_users, make_world
 
@@ -125,7 +126,7 @@ def test_reranking_invents_nothing_and_loses_nothing_unexplained(case: Case) -> 
     slates = rerank(users, candidates, scores, world, limits=limits)
     kept = np.flatnonzero(slates.reasons == Reason.KEPT)
     assert sorted(slates.candidates.tolist()) == kept.tolist()
-    assert slates.count_reasons().sum() == len(candidates)
+    assert len(slates.reasons) == len(candidates)
     assert (slates.scores == scores.values[slates.candidates]).all()
     for b in range(len(users)):
         mine = slates.candidates[slates.splits[b] : slates.splits[b + 1]]
@@ -157,7 +158,7 @@ def test_best_scores_come_first() -> None:
     scores = scored([0.3, 0.1, 0.4, 0.1, 0.5, 0.9, 0.2])
     slates = rerank(make_users(world, histories=[[]]), candidates, scores, world, limits=PLAIN)
     assert slate_rows(candidates, slates) == [9, 5, 4, 3, 2]
-    assert slates.count_reasons()[Reason.OVERFLOW] == 2
+    assert (slates.reasons == Reason.OVERFLOW).sum() == 2
 
 
 def test_not_interested_acts_on_the_item_and_softly_on_its_author() -> None:
@@ -190,7 +191,7 @@ def test_seen_items_stand_only_behind_all_unseen() -> None:
     never = dataclasses.replace(PLAIN, refill_seen=False)
     slates = rerank(users, candidates, scores, world, limits=never)
     assert slate_rows(candidates, slates) == [2, 4]
-    assert slates.count_reasons()[Reason.SEEN] == 2
+    assert (slates.reasons == Reason.SEEN).sum() == 2
     welcome = dataclasses.replace(PLAIN, allow_repeats=True)
     slates = rerank(users, candidates, scores, world, limits=welcome)
     assert slate_rows(candidates, slates) == [1, 3, 2, 4]
@@ -212,7 +213,7 @@ def test_a_score_that_is_no_number_is_left_out() -> None:
     users = make_users(world, histories=[[]])
     slates = rerank(users, candidates, scored([np.nan, 0.5, np.inf]), world, limits=PLAIN)
     assert slate_rows(candidates, slates) == [2]
-    assert slates.count_reasons()[Reason.UNSCORED] == 2
+    assert (slates.reasons == Reason.UNSCORED).sum() == 2
 
 
 def test_author_cap_and_author_multiplier() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +50,36 @@ def test_records_come_back(records: list[tuple[bytes, bytes]]) -> None:
     slab = Slab.from_records(records)
     check_types(slab)
     assert [(slab.key(index), slab.value(index)) for index in range(len(slab))] == records
+
+
+@given(st.lists(st.lists(st.none() | st.binary(max_size=9), max_size=5), min_size=1, max_size=5))
+def test_joined_slabs_hold_the_same_records(parts: list[list[bytes | None]]) -> None:
+    slabs, begin = [], 7
+    for values in parts:
+        slabs.append(Slab.from_values(values, partition=3, first_offset=begin))
+        begin += len(values)
+    joined = Slab.concat(slabs)
+    check_types(joined)
+    assert (joined.begin, joined.end, joined.partition) == (7, begin, 3)
+    assert joined.offsets.tolist() == list(range(7, begin))
+    assert [joined.value(i) for i in range(len(joined))] == [v for part in parts for v in part]
+    assert [joined.key(i) for i in range(len(joined))] == [None] * len(joined)
+
+
+def test_joining_keeps_keys_headers_and_nulls() -> None:
+    one = Slab.from_records([(b"a", b"1"), (None, None)])
+    two = replace(
+        Slab.from_records([(b"bc", None), (b"", b"22")]),
+        begin=2,
+        end=4,
+        offsets=np.array([2, 3]),
+        header_starts=np.array([1, -1]),
+    )
+    joined = Slab.concat([one, two])
+    assert [(joined.key(i), joined.value(i)) for i in range(4)] == [
+        (b"a", b"1"),
+        (None, None),
+        (b"bc", None),
+        (b"", b"22"),
+    ]
+    assert joined.header_starts.tolist() == [-1, -1, len(one.buffer) + 1, -1]

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.versions import Version, erase_version, parse_version, version_text
+from stream.versions import erase_version, version_text
+from tests.list_versions import Version, parse_version
 
 PARTS = st.tuples(
     st.integers(0, 10**6 - 1),
@@ -39,12 +40,6 @@ def test_a_part_that_would_sort_wrongly_is_refused(position, bound, is_negative)
     parts[position] = -1 if is_negative else bound
     with pytest.raises(ValueError, match="expected"):
         text(tuple(parts))
-
-
-@pytest.mark.parametrize("bad", ["", "1-2-3-4", "0" * 44, "00000a" + text((0, 0, 0, 0))[6:], "-"])
-def test_what_is_no_version_is_refused(bad):
-    with pytest.raises(ValueError, match="four groups"):
-        parse_version(bad)
 
 
 def test_erase_blocks_lists_made_before_it_and_lets_those_after_it_pass():

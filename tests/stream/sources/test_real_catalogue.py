@@ -14,7 +14,8 @@ from state.signal_columns import SignalColumns
 from stream.candidates import SOURCES, CandidateBatch, UserBatch
 from stream.ranking_inputs import gather
 from stream.refresh_warmup import compile_kernels
-from stream.rerank import Reason, RerankLimits, rerank
+from stream.rerank import RerankLimits, rerank
+from stream.rerank_pool import Reason
 from stream.sources import RetrievalLimits, SharedListCache, retrieve
 from tests.stream.retrieval_worlds import NOW_MS
 
@@ -130,7 +131,7 @@ def test_from_candidates_to_a_slate(catalogue: Catalogue) -> None:
     disliked = user(catalogue, [b"item-0"], actions=1 << 4)
     slates = rerank(disliked, batch, ranker.score(inputs), catalogue, limits=RerankLimits())
     assert b"item-0" not in catalogue.items.ids(batch.item_rows[slates.candidates])
-    assert slates.count_reasons()[Reason.BLOCKED] == 1
+    assert (slates.reasons == Reason.BLOCKED).sum() == 1
 
 
 def test_an_empty_catalogue_gives_empty_lists() -> None:

@@ -1,0 +1,88 @@
+"""An app that crashed ends, and says why, whatever Faust does meanwhile (law 9)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, cast
+
+import pytest
+
+from consumers.faust_app import App, run_app
+from stream.errors import LogGap
+
+# Never waited for when all is well.
+BOUND_S = 60.0
+
+
+class FaustThatHangs:
+    """What ``run_app`` uses of an app; the hangs are Faust's, seen under load.
+
+    Args:
+        crash: What crashes it when it starts; None for nothing.
+        start_hangs: Whether ``start`` never returns.
+        stop_hangs: Whether ``stop`` never returns.
+    """
+
+    def __init__(
+        self, *, crash: Exception | None, start_hangs: bool = False, stop_hangs: bool = False
+    ) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.crash_reason: Exception | None = None
+        self.is_stopped = False
+        self._crash, self._start_hangs, self._stop_hangs = crash, start_hangs, stop_hangs
+
+    @property
+    def crashed(self) -> bool:
+        return self.crash_reason is not None
+
+    def finalize(self) -> None:
+        assert self.loop is not None
+
+    async def start(self) -> None:
+        self.crash_reason = self._crash
+        if self._start_hangs:
+            await asyncio.Event().wait()
+
+    async def wait_until_stopped(self) -> None:
+        if self._crash is not None:
+            await asyncio.Event().wait()
+
+    async def stop(self) -> None:
+        await asyncio.sleep(0)
+        if self._stop_hangs:
+            await asyncio.Event().wait()
+        self.is_stopped = True
+
+
+def run(app: FaustThatHangs, *, crashed_stop_s: float = BOUND_S) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(BOUND_S):
+            await run_app(cast(App, cast(Any, app)), crashed_stop_s=crashed_stop_s)
+
+    asyncio.run(bounded())
+
+
+@pytest.mark.parametrize("start_hangs", [False, True])
+def test_a_crash_is_raised_also_while_the_app_starts(start_hangs: bool) -> None:
+    app = FaustThatHangs(crash=LogGap("records are gone"), start_hangs=start_hangs)
+    with pytest.raises(LogGap, match="records are gone"):
+        run(app)
+    assert app.is_stopped
+
+
+def test_a_crashed_app_that_never_stops_is_left_behind_with_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    app = FaustThatHangs(crash=LogGap("records are gone"), stop_hangs=True)
+    with pytest.raises(LogGap, match="records are gone"):
+        run(app, crashed_stop_s=0.01)
+    assert not app.is_stopped
+    (line,) = [each for each in caplog.records if each.levelno >= logging.ERROR]
+    assert line.getMessage() == "the crashed app did not stop within 0.01 s"
+
+
+def test_a_stop_without_a_crash_has_no_such_bound() -> None:
+    app = FaustThatHangs(crash=None)
+    run(app, crashed_stop_s=0.0)
+    assert app.is_stopped

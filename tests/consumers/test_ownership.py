@@ -1,0 +1,217 @@
+"""Ownership over a real engine and real snapshot files; only the broker is a fake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from consumers.configuration import make_engine, make_pipeline
+from consumers.ownership import ITEMS, USERS, Ownership
+from consumers.snapshots import SnapshotName, SnapshotStore
+from consumers.state_thread import WorkThread
+from stream.errors import StateMismatch
+from stream.pipeline import Pipeline
+from stream.settings import Settings
+from stream.slab import Slab
+from tests.wire_logs import wire_log
+
+TOPIC = "interactions"
+LINES = wire_log(40, num_users=5)
+KEY = (TOPIC, 0)
+
+
+@pytest.fixture
+def state() -> Iterator[WorkThread]:
+    thread = WorkThread("state")
+    yield thread
+    thread.close()
+
+
+class Logs:
+    """A broker's logs: one partition from 0 to the end of ``LINES``."""
+
+    async def ends(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return dict.fromkeys(partitions, len(LINES))
+
+    def __init__(self, topic_id: str | None = "first") -> None:
+        self.ids = {} if topic_id is None else {TOPIC: topic_id}
+
+    async def topic_ids(self, topics: set[str]) -> dict[str, str]:
+        return self.ids
+
+    async def beginnings(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return dict.fromkeys(partitions, 0)
+
+
+class Owner:
+    """One worker's ownership of user partition 0, in a group at ``generation``."""
+
+    def __init__(
+        self,
+        folder: Path,
+        state: WorkThread,
+        *,
+        generation: int = 1,
+        owes: int = 0,
+        topic_id: str | None = "first",
+    ) -> None:
+        settings = Settings(topics={"partitions": 1, "item_partitions": 1})
+        self.generation = generation
+        self.restored: list[int] = []
+        self.snapshots: list[tuple[str, float]] = []
+        self.logs = Logs(topic_id)
+        self.pipeline: Pipeline = make_pipeline(settings, make_engine(settings))
+        self.store = SnapshotStore(folder, keep=4)
+        self.ownership = Ownership(
+            engine=self.pipeline.engine,
+            store=self.store,
+            state=state,
+            interactions=TOPIC,
+            item_deltas="item-deltas",
+            settle=self._settle,
+            offsets=self.logs,
+            on_open=self._on_open,
+            on_drop=lambda kind, partition: None,
+            pending=lambda partition: {"user_rows": np.arange(owes)},
+            generation=lambda: self.generation,
+            on_snapshot=lambda kind, seconds: self.snapshots.append((kind, seconds)),
+        )
+
+    async def _settle(self, partition: int, offset: int) -> None:
+        return None
+
+    def _on_open(self, kind: str, partition: int, pending: Mapping[str, NDArray[np.int64]]) -> None:
+        self.restored = pending["user_rows"].tolist() if pending else []
+
+    def fold(self) -> None:
+        self.pipeline.fold_interactions(Slab.from_values(LINES))
+
+    def names(self) -> list[SnapshotName]:
+        return self.store.names(USERS, 0)
+
+
+async def leave_snapshot(folder: Path, state: WorkThread, topic_id: str | None) -> None:
+    owner = Owner(folder, state, topic_id=topic_id)
+    await owner.ownership.restore({KEY})
+    owner.fold()
+    await owner.ownership.snapshot(KEY)
+
+
+@pytest.mark.parametrize(
+    ("before", "now"), [("first", "first"), (None, "first"), ("first", None), (None, None)]
+)
+def test_a_snapshot_of_the_same_topic_or_of_one_without_an_id_is_restored(
+    tmp_path: Path, state: WorkThread, before: str | None, now: str | None
+) -> None:
+    async def run() -> int | None:
+        await leave_snapshot(tmp_path, state, before)
+        owner = Owner(tmp_path, state, topic_id=now)
+        await owner.ownership.restore({KEY})
+        return owner.ownership.next_offset(*KEY)
+
+    assert asyncio.run(run()) == len(LINES)
+
+
+def test_a_snapshot_of_a_topic_that_was_made_anew_is_refused(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def run() -> None:
+        await leave_snapshot(tmp_path, state, "first")
+        owner = Owner(tmp_path, state, topic_id="second")
+        with pytest.raises(StateMismatch, match=r"id first .* id second.*deleted.*EPOCH"):
+            await owner.ownership.restore({KEY})
+        assert owner.ownership.next_offset(*KEY) is None
+
+    asyncio.run(run())
+
+
+def test_a_topic_made_anew_while_the_worker_runs_is_noticed_at_the_next_assignment(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def run() -> None:
+        owner = Owner(tmp_path, state)
+        await owner.ownership.restore({KEY})
+        owner.logs.ids = {TOPIC: "second"}
+        with pytest.raises(StateMismatch, match="deleted and made again"):
+            await owner.ownership.restore({KEY})
+
+    asyncio.run(run())
+
+
+def test_a_zombies_snapshot_does_not_win_over_the_new_owners_of_the_same_offset(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def run() -> list[int]:
+        zombie = Owner(tmp_path, state, generation=3, owes=7)
+        await zombie.ownership.restore({KEY})
+        zombie.fold()
+        owner = Owner(tmp_path, state, generation=4, owes=2)
+        await owner.ownership.restore({KEY})
+        owner.fold()
+        await owner.ownership.snapshot(KEY)
+        zombie.generation = 5  # It joins again; what it still holds is of its old assignment.
+        await zombie.ownership.release({KEY})
+        generations = [(name.next_offset, name.generation) for name in owner.names()]
+        assert generations == [(len(LINES), 3), (len(LINES), 4)]
+        third = Owner(tmp_path, state, generation=5)
+        await third.ownership.restore({KEY})
+        return third.restored
+
+    assert asyncio.run(run()) == [0, 1]
+
+
+def test_an_assignment_that_is_kept_writes_under_the_new_generation(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def run() -> list[int]:
+        owner = Owner(tmp_path, state, generation=1)
+        await owner.ownership.restore({KEY})
+        owner.generation = 2
+        await owner.ownership.retain({KEY})
+        await owner.ownership.restore({KEY})
+        owner.fold()
+        await owner.ownership.snapshot(KEY)
+        return [name.generation for name in owner.names()]
+
+    assert asyncio.run(run()) == [2]
+
+
+def test_a_group_without_a_generation_still_writes_files_that_are_found(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def run() -> int:
+        owner = Owner(tmp_path, state, generation=-1)
+        await owner.ownership.restore({KEY})
+        owner.fold()
+        await owner.ownership.snapshot(KEY)
+        return len(owner.names())
+
+    assert asyncio.run(run()) == 1
+
+
+def test_snapshots_and_those_that_were_passed_over_are_counted(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def run() -> Owner:
+        before = Owner(tmp_path, state)
+        await before.ownership.restore({KEY})
+        await before.ownership.snapshot(KEY)
+        before.fold()
+        await before.ownership.snapshot(KEY)
+        assert [kind for kind, _ in before.snapshots] == [USERS, USERS]
+        older, newer = (tmp_path / name.file for name in before.names())
+        newer.write_bytes(b"cut")
+        after = Owner(tmp_path, state)
+        await after.ownership.restore({KEY})
+        assert after.ownership.num_unusable == {USERS: 1, ITEMS: 0}
+        older.write_bytes(b"cut")
+        last = Owner(tmp_path, state)
+        await last.ownership.restore({KEY})
+        return last
+
+    assert asyncio.run(run()).ownership.num_unusable == {USERS: 2, ITEMS: 0}
