@@ -33,6 +33,7 @@ from consumers.metrics_registry import MetricsRegistry
 from consumers.ownership import USERS, Ownership
 from consumers.probes import WorkerProbes, end_process
 from consumers.producer import ReliableProducer
+from consumers.questions import StateQuestions
 from consumers.rankers import choose_ranker
 from consumers.reader import BroadcastReader
 from consumers.redis_client import check_redis, connect_redis
@@ -98,8 +99,7 @@ class Worker:
         self._settings = settings
         self._brokers = brokers
         topics = settings.topics
-        self.state = WorkThread("state")
-        self.scorer = WorkThread("scorer")
+        self.state, self.scorer = WorkThread("state"), WorkThread("scorer")
         self.engine = make_engine(settings)
         self.pipeline = make_pipeline(settings, self.engine)
         self.offsets = BrokerOffsets(brokers)
@@ -161,6 +161,7 @@ class Worker:
             why_stuck=self.watchdog.why_stuck,
             why_not_ready=probes.why_not_ready,
             stats=self.stats.read,
+            routes=StateQuestions.of_worker(self, settings).routes(),
             host=settings.worker.health_host,
             port=settings.worker.health_port,
         )

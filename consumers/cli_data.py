@@ -138,7 +138,7 @@ def replay(
     started = time.monotonic()
     brokers = kafka or settings.kafka
     if log == "-" or Path(log).exists() or not brokers:
-        engine = _replay_file(settings, log, partitions, limit, items)
+        engine = replay_file(settings, log, partitions, limit, items).engine
     else:
         engine = asyncio.run(replay_topic(settings, brokers, log))
     summary = replay_summary(engine)
@@ -146,9 +146,10 @@ def replay(
     print_summary(summary, as_json=as_json)
 
 
-def _replay_file(
+def replay_file(
     settings: Settings, log: str, partitions: int | None, limit: int | None, items: str | None
-) -> Engine:
+) -> Replay:
+    """Fold a log in this process, with a bar; return what holds its state."""
     engine = make_engine(settings, partitions=partitions)
     interval_ms = round(settings.signals.interval_s * 1000)
     driver = Replay(
@@ -162,7 +163,7 @@ def _replay_file(
             driver.feed(lines)
             done += len(lines)
             bar.update(done)
-    return engine
+    return driver
 
 
 def replay_summary(engine: Engine) -> dict[str, Any]:

@@ -15,8 +15,10 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from models.fusion import FusionRanker
+from models.ranking import Ranker
 from state.item_limits import CatalogueLimits, ItemLimits
 from state.user_limits import UserLimits
+from stream.answers import StateAnswers
 from stream.candidates import SOURCES
 from stream.engine import Engine
 from stream.errors import ConfigurationError
@@ -136,22 +138,42 @@ def make_pipeline(
     settings: Settings, engine: Engine, *, sources: Sequence[str] = SOURCES
 ) -> Pipeline:
     """Make the ten steps over an engine."""
-    ranking = settings.ranking
-    allow_repeats = ranking.repeats == "allow"
     return Pipeline(
         engine,
-        retrieval=RetrievalLimits(
-            **settings.retrieval.model_dump(),
-            sources=tuple(sources),
-            allow_repeats=allow_repeats,
-        ),
-        reranking=RerankLimits(
-            slate_size=ranking.slate_size,
-            pool_size=max(150, ranking.slate_size),
-            max_per_author=ranking.max_per_author,
-            allow_repeats=allow_repeats,
-            refill_seen=ranking.refill_seen,
-        ),
+        retrieval=retrieval_limits(settings, sources),
+        reranking=reranking_limits(settings),
+    )
+
+
+def retrieval_limits(settings: Settings, sources: Sequence[str] = SOURCES) -> RetrievalLimits:
+    """Return the bounds of step 7."""
+    return RetrievalLimits(
+        **settings.retrieval.model_dump(),
+        sources=tuple(sources),
+        allow_repeats=settings.ranking.repeats == "allow",
+    )
+
+
+def reranking_limits(settings: Settings) -> RerankLimits:
+    """Return the bounds and rules of step 9."""
+    ranking = settings.ranking
+    return RerankLimits(
+        slate_size=ranking.slate_size,
+        pool_size=max(150, ranking.slate_size),
+        max_per_author=ranking.max_per_author,
+        allow_repeats=ranking.repeats == "allow",
+        refill_seen=ranking.refill_seen,
+    )
+
+
+def make_answers(settings: Settings, pipeline: Pipeline, ranker: Ranker) -> StateAnswers:
+    """Make what answers ``explain`` and ``inspect`` over a pipeline made from the same settings."""
+    return StateAnswers(
+        pipeline,
+        ranker=ranker,
+        fallback=make_fusion(settings),
+        retrieval=retrieval_limits(settings),
+        reranking=reranking_limits(settings),
     )
 
 

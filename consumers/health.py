@@ -1,7 +1,8 @@
 """HealthServer: ``/healthz``, ``/readyz``, ``/metrics`` and ``/stats``, on loopback by default.
 
 Alive means works: ``/healthz`` asks the watchdog's question, not whether the process answers.
-Absent on purpose: any path that shows state, and any address but the one given.
+Absent on purpose: any address but the one given. Paths that show state come from
+``consumers.questions`` and answer nobody but this machine.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class HealthServer:
         why_not_ready: Reasons why lists are not fresh yet (catching up, Redis away); empty when
             ready. A worker that is not ready lives: nobody should restart it for that.
         stats: Figures that ``/stats`` answers as one JSON object; never an id.
+        routes: Further paths.
         host: Loopback unless a setting says otherwise.
         port: 0 takes a free one.
     """
@@ -39,6 +41,7 @@ class HealthServer:
         why_stuck: Reasons,
         why_not_ready: Reasons,
         stats: Callable[[], Mapping[str, Any]] = dict,
+        routes: Sequence[web.RouteDef] = (),
         host: str = "127.0.0.1",
         port: int = 0,
     ) -> None:
@@ -46,6 +49,7 @@ class HealthServer:
         self._why_stuck = why_stuck
         self._why_not_ready = why_not_ready
         self._stats = stats
+        self._routes = tuple(routes)
         self._host = host
         self._asked_port = port
         self._port: int | None = None
@@ -71,6 +75,7 @@ class HealthServer:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._metrics),
                 web.get("/stats", self._read_stats),
+                *self._routes,
             ]
         )
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

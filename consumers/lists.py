@@ -1,10 +1,10 @@
-"""Read a list as a client does: one HGETALL, the trending list where the user has none."""
+"""Read lists as a client does: one HGETALL; the trending list where a user has none."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -14,6 +14,9 @@ from stream.errors import ServerUnreachable
 
 TRENDING_KEY = "rec:trending"
 
+# Longer than a server that works ever takes.
+_READ_TIMEOUT_MS = 5_000
+
 
 async def read_list(url: str, user_id: str, *, is_cluster: bool = False) -> dict[str, Any] | None:
     """Return the list that a client would show to a user; None when there is none at all.
@@ -21,12 +24,28 @@ async def read_list(url: str, user_id: str, *, is_cluster: bool = False) -> dict
     Raises:
         ServerUnreachable: If Redis does not answer.
     """
-    client = connect_redis(url, is_cluster=is_cluster)
+    keys = (f"rec:{{{user_id}}}", TRENDING_KEY)
+    return await _read_first(url, keys, is_cluster=is_cluster)
+
+
+async def read_similar(
+    url: str, item_id: str, *, is_cluster: bool = False
+) -> dict[str, Any] | None:
+    """Return the items that go together with an item; None when nothing is known yet.
+
+    Raises:
+        ServerUnreachable: If Redis does not answer.
+    """
+    return await _read_first(url, (f"sim:{{{item_id}}}",), is_cluster=is_cluster)
+
+
+async def _read_first(url: str, keys: Sequence[str], *, is_cluster: bool) -> dict[str, Any] | None:
+    client = connect_redis(url, is_cluster=is_cluster, read_timeout_ms=_READ_TIMEOUT_MS)
     try:
-        for key in (f"rec:{{{user_id}}}", TRENDING_KEY):
+        for key in keys:
             found = await client.hgetall(key)
             if found:
-                return _decoded(key, found)
+                return decode_list(key, found)
         return None
     except (RedisError, OSError) as error:
         message = f"expected Redis to answer, it did not ({error}): is HEADWATER_REDIS right?"
@@ -35,7 +54,8 @@ async def read_list(url: str, user_id: str, *, is_cluster: bool = False) -> dict
         await client.aclose()
 
 
-def _decoded(key: str, found: Mapping[Any, Any]) -> dict[str, Any]:
+def decode_list(key: str, found: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return the fields of a list's hash as plain values, with its age."""
     fields = {name.decode(): value for name, value in found.items()}
     generated_at = int(fields["generated_at"])
     return {
@@ -46,4 +66,17 @@ def _decoded(key: str, found: Mapping[Any, Any]) -> dict[str, Any]:
         "events_to": int(fields["events_to"]),
         "model": fields["model"].decode(),
         "age_ms": max(0, round(time.time() * 1000) - generated_at),
+    }
+
+
+def place_in_list(listed: Mapping[str, Any] | None, item_id: str) -> dict[str, Any] | None:
+    """Say where an item stands in a list that was read (1 = first, None = it does not)."""
+    if listed is None:
+        return None
+    ids = [each["id"] for each in listed["items"]]
+    return {
+        "place": ids.index(item_id) + 1 if item_id in ids else None,
+        "size": len(ids),
+        "model": listed["model"],
+        "age_ms": listed["age_ms"],
     }

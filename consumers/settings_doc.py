@@ -20,7 +20,8 @@ _HEAD = """# Configuration
 
 Every setting of Headwater, read once at start from the environment: prefix `HEADWATER_`, groups
 joined with `__`, in capitals (`HEADWATER_USERS__MAX_HISTORY=100`). Lists are JSON. The commands
-`evaluate`, `train` and `replay` take the same names as `--set users.max_history=100`.
+`evaluate`, `train`, `replay`, `explain` and `inspect` take the same names as
+`--set users.max_history=100`.
 
 This page is written by `python -m consumers.settings_doc > docs/configuration.md`; a test keeps it
 true. Bounds on memory are worked out in `docs/decisions/`.

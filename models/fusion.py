@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ranking import RankerScores, RankingInputs
+from models.ranking import RankerScores, RankingInputs, ScoreTerms
 
 
 def fuse(
@@ -68,3 +68,13 @@ class FusionRanker:
         """Score every candidate; heads have width 0."""
         values = fuse(inputs.source_ranks, self.weights, k=self.k, depth=self.depth)
         return RankerScores(values=values, heads=np.zeros((len(values), 0), np.float32))
+
+    def terms(self, inputs: RankingInputs, scores: RankerScores, candidate: int) -> ScoreTerms:
+        """Take one score apart: a term ``w_s / (k + rank_s)`` per source, 0 where none counts."""
+        ranks = inputs.source_ranks[candidate].astype(np.float64)
+        counts = (ranks > 0) & (ranks <= self.depth)
+        return ScoreTerms(
+            names=(),
+            factors=np.where(counts, 1.0 / (self.k + ranks), 0.0),
+            weights=np.array(self.weights, np.float64),
+        )

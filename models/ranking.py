@@ -11,7 +11,7 @@ half-lives, T transitions, A affinities, H heads.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -170,4 +170,28 @@ class Ranker(Protocol):
 
     def score(self, inputs: RankingInputs) -> RankerScores:
         """Score every candidate; a candidate's score never depends on its companions."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreTerms:
+    """One candidate's score as a sum, for a person: ``value = sum(factors * weights)``.
+
+    Attributes:
+        names: Head of each term; empty where term s belongs to source s.
+        factors: float64 (n,), probability of each head, or ``1 / (k + rank)`` of each source.
+        weights: float64 (n,), what each factor is worth.
+    """
+
+    names: tuple[str, ...]
+    factors: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+
+@runtime_checkable
+class ExplainsScores(Protocol):
+    """A ranker that can take one score apart (``explain``)."""
+
+    def terms(self, inputs: RankingInputs, scores: RankerScores, candidate: int) -> ScoreTerms:
+        """Return the terms of the score that this ranker gave to a candidate (index into C)."""
         ...

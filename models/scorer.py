@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.errors import ScoringFailed
 from models.network import HEADS, RankingNetwork, head_probabilities
-from models.ranking import RankerScores, RankingInputs
+from models.ranking import RankerScores, RankingInputs, ScoreTerms
 from models.tiles import TILE_WIDTH, MicroBatch, bucket, micro_batches, tile_tensors, user_tensors
 from models.weights import NetworkWeights, check_head_weights
 
@@ -94,6 +94,14 @@ class LoadedNetwork:
             message = f"expected finite scores from {self.name}, got {bad} of {len(values)} not"
             raise ScoringFailed(message)
         return RankerScores(values=values, heads=heads)
+
+    def terms(self, inputs: RankingInputs, scores: RankerScores, candidate: int) -> ScoreTerms:
+        """Take one of this network's scores apart: a term ``P x w`` per head."""
+        return ScoreTerms(
+            names=HEADS,
+            factors=scores.heads[candidate].astype(np.float64),
+            weights=self._head_weights.astype(np.float64),
+        )
 
     def _score_batch(self, inputs: RankingInputs, batch: MicroBatch) -> NDArray[np.float32]:
         """Return float32 (n, 5) of one micro-batch."""

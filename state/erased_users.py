@@ -51,6 +51,11 @@ class ErasedUsers:
         while len(self._erases) > self._max_erased:
             del self._erases[next(iter(self._erases))]
 
+    def offset_of(self, user_hash: int) -> int | None:
+        """Return the offset of a user's last erase, None where none is remembered."""
+        erase = self._erases.get(user_hash)
+        return None if erase is None else erase.offset
+
     def read(self, begin: int, count: int) -> list[Erase]:
         """Return up to ``count`` erases from a position on, oldest first."""
         return list(islice(self._erases.values(), begin, begin + count))

@@ -216,6 +216,10 @@ class UserPartition:
             long_half_life_ms=self._rules.long_half_life_ms,
         )
 
+    def erased_offset_of(self, user_id: bytes) -> int | None:
+        """Return the offset of a user's last remembered erase."""
+        return self._erased.offset_of(self._user_hash(user_id))
+
     def erased_users(self) -> Arrays:
         """Return the tombstones as columns, oldest first; see ``state.erased_users``."""
         return self._erased.arrays()

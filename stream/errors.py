@@ -6,6 +6,7 @@ HeadwaterError
 ├── ServerUnreachable      Kafka or Redis did not answer within its bound
 ├── LogGap                 a log starts above the offset that the state wants
 │   └── FrameHole          an item-deltas frame starts above its watermark
+├── PartitionElsewhere     a question about a partition that another worker holds
 ├── CorruptBatch           Kafka handed out a record batch that cannot be read
 └── StateMismatch          a snapshot does not fit (schema, partitions, checksum)
 ```
@@ -31,6 +32,10 @@ class LogGap(HeadwaterError):
 
 class FrameHole(LogGap):
     """An item-deltas frame starts above the watermark of its source partition."""
+
+
+class PartitionElsewhere(HeadwaterError):
+    """A question about a user or item whose partition this process does not hold."""
 
 
 class CorruptBatch(HeadwaterError):

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from consumers import metrics_doc, settings_doc
+from consumers import commands_doc, metrics_doc, settings_doc
 from consumers.cli import app
+from consumers.command_samples import SAMPLES
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("stream", "consumers", "state", "models", "local", "evaluation")
@@ -88,6 +89,21 @@ def test_the_tree_names_nothing_that_is_not_there() -> None:
 
 def test_every_command_is_documented_and_no_other() -> None:
     assert sorted(table_column("Commands")) == sorted(COMMANDS)
+
+
+def test_every_command_has_a_sample_an_example_and_help_for_every_option() -> None:
+    commands = commands_doc.all_commands()
+    assert sorted(SAMPLES) == sorted(commands), "add it to consumers/command_samples.py"
+    for name, command in commands.items():
+        assert "Example" in command.help and f"headwater {name}" in command.help.replace("\n", " ")
+        assert all(f"headwater {name}" in example for example in SAMPLES[name].examples)
+        assert [each.name for each in command.params if not each.help] == [], name
+
+
+def test_commands_are_what_the_command_line_says() -> None:
+    assert (ROOT / "docs/commands.md").read_text() == commands_doc.page(), (
+        "run: python -m consumers.commands_doc > docs/commands.md"
+    )
 
 
 @every_page

@@ -118,6 +118,13 @@ FAILURES: list[tuple[list[str], dict[str, str], int, str]] = [
     (["recs", "u1"], {"REDIS": f"redis://u:{PASSWORD}@{NOWHERE}/0"}, 1, "HEADWATER_REDIS"),
     (["recs", "u1"], {"REDIS": f"redis://u:{PASSWORD}#@{NOWHERE}/0"}, 2, "HEADWATER_REDIS"),
     (["recs", "u1"], {"REDIS": "nonsense"}, 2, "redis://"),
+    (["similar", "i1"], {"REDIS": f"redis://u:{PASSWORD}@{NOWHERE}/0"}, 1, "HEADWATER_REDIS"),
+    (["explain", "u1", "i1"], {}, 2, "HEADWATER_WORKER__HEALTH_PORT"),
+    (["explain", "u1", "i1", "--health", f"http://{NOWHERE}"], {}, 1, "is it running"),
+    (["explain", "u1", "i1", "--log", "no-such-file"], {}, 2, "no-such-file"),
+    (["inspect", "user", "u1"], {"WORKER__HEALTH_PORT": "1"}, 1, "http://127.0.0.1:1"),
+    (["inspect", "thing", "u1"], {}, 2, "thing"),
+    (["bench", "nothing"], {}, 2, "nothing"),
     (["--log-level", "LOUD", "replay", "x"], {}, 2, "--log-level"),
     (["no-such-command"], {}, 2, "no-such-command"),
 ]

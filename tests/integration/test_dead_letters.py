@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from consumers.command_samples import SAMPLES
 from tests.integration.conftest import Deploy
 from tests.integration.test_commands import RUN_EACH
 from tests.integration.workers import BOUND_S, ROOT, VERDICTS, Deployment, figures, summary_of
@@ -135,6 +136,10 @@ def assert_shown_and_judged(deployment: Deployment, places: dict[str, bytes], me
         )
     )
     assert {each["place"] for each in found["letters"]} == set(places)
+    assert list(found) == list(SAMPLES["dead-letters list"].answer or ())
+    assert list(dry) == list(SAMPLES["dead-letters replay"].answer or ())
+    shown = (SAMPLES["dead-letters list"].answer or {})["letters"][0]
+    assert list(found["letters"][0]) == list(shown)
     assert found["by_reason"] == {
         "unknown_type": 6,
         "wrong_type": 4,

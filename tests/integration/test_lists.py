@@ -8,10 +8,14 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from consumers.configuration import load_settings, make_engine, make_pipeline
 from consumers.sink_keys import list_keys
 from local.redis import RedisServer
+from stream.replay import Replay
+from stream.shared_lists import similar_items
 from tests.integration.answers import newest_applied
 from tests.integration.conftest import Deploy
 from tests.integration.workers import Deployment, WorkerProcess, summary_of, until
@@ -110,6 +114,34 @@ def test_lists_follow_what_users_do(deploy: Deploy) -> None:
 
     # No id of a user stands in a log.
     assert newcomer not in worker.log and "stranger" not in worker.log
+
+
+def items_with_neighbours(lines: list[bytes]) -> set[str]:
+    """Return the items that have similar items once a log is folded."""
+    settings = load_settings()
+    engine = make_engine(settings, partitions=1)
+    Replay(make_pipeline(settings, engine), signals_interval_ms=0).feed(lines)
+    ids = engine.catalogue.items.ids(engine.catalogue.live_rows())
+    similar = similar_items(
+        engine.catalogue, ids, partition=0, next_offset=0, now_ms=NOW_MS, size=20
+    )
+    sizes = np.diff(similar.splits).tolist()
+    return {item_id.decode() for item_id, size in zip(ids, sizes, strict=True) if size}
+
+
+def test_items_of_one_burst_have_their_similar_items(deploy: Deploy) -> None:
+    deployment = deploy()
+    deployment.worker()
+    deployment.produce(SEED_LOG)
+    deployment.drain()
+    expected = items_with_neighbours(SEED_LOG)
+    assert len(expected) > 20
+
+    def all_written() -> bool:
+        keys = [f"sim:{{{item_id}}}" for item_id in expected]
+        return all(json.loads(deployment.redis.hget(key, "items") or "[]") for key in keys)
+
+    until(all_written, "every item with neighbours has similar items")
 
 
 def test_while_redis_is_away_state_goes_on_and_lists_catch_up(
