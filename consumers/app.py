@@ -99,8 +99,7 @@ class Worker:
         self._settings = settings
         self._brokers = brokers
         topics = settings.topics
-        self.state = WorkThread("state")
-        self.scorer = WorkThread("scorer")
+        self.state, self.scorer = WorkThread("state"), WorkThread("scorer")
         self.engine = make_engine(settings)
         self.pipeline = make_pipeline(settings, self.engine)
         self.offsets = BrokerOffsets(brokers)
@@ -114,6 +113,7 @@ class Worker:
             epoch=settings.epoch,
             ttl_ms=settings.sink.ttl_s * 1000,
             retention_ms=topics.retention_ms,
+            explain=settings.explain,
             max_pipeline=settings.sink.max_batch,
         )
         self.publisher = SignalPublisher(self.producer, item_signals=topics.item_signals)
@@ -162,6 +162,7 @@ class Worker:
             why_not_ready=probes.why_not_ready,
             stats=self.stats.read,
             routes=StateQuestions.of_worker(self, settings).routes(),
+            host=settings.worker.health_host,
             port=settings.worker.health_port,
         )
         self.metering.follow(self, wall_ms=wall_ms, now_s=time.monotonic)

@@ -11,7 +11,7 @@ import typer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from consumers import cli_checks, cli_data, cli_learn, cli_run, cli_state
+from consumers import cli_checks, cli_data, cli_dead_letters, cli_learn, cli_run, cli_state
 from consumers.console import errors
 from stream.errors import ConfigurationError, HeadwaterError
 
@@ -38,6 +38,7 @@ for command in (
     cli_checks.doctor,
 ):
     app.command()(command)
+app.add_typer(cli_dead_letters.app, name="dead-letters", no_args_is_help=True)
 
 
 @app.callback()

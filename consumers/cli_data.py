@@ -201,4 +201,5 @@ def recs(
         return
     say(f"{found['key']}, ranked by {found['model']}, {found['age_ms']:,} ms old")
     for place, item in enumerate(found["items"], start=1):
-        typer.echo(f"{place:3d}  {item['id']}  {item['score']:.4f}  {', '.join(item['sources'])}")
+        why = item.get("why") or ", ".join(item["sources"])
+        typer.echo(f"{place:3d}  {item['id']}  {item['score']:.4f}  {why}")

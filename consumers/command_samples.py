@@ -258,6 +258,36 @@ SAMPLES: Mapping[str, Sample] = {
             ],
         },
     ),
+    "dead-letters list": Sample(
+        examples=("headwater dead-letters list --reason wrong_type --since 2h --json",),
+        says="What could not be used and was not replayed yet, the newest that match; see "
+        "[dead-letters.md](dead-letters.md).",
+        answer={
+            "matched": 4, "shown": 1, "replayed": 6, "repeated": 0, "unreadable": 0,
+            "by_reason": {"wrong_type": 4},
+            "letters": [
+                {
+                    "place": "interactions/2/1041", "time_ms": 1760000000000,
+                    "reason": "wrong_type",
+                    "detail": "ts: Input should be a valid integer, str came",
+                    "topic": "interactions", "partition": 2, "offset": 1041,
+                    "value": '{"event_id": "e-3", "ts": "1759999999000"}', "value_base64": None,
+                }
+            ],
+        },
+    ),
+    "dead-letters replay": Sample(
+        examples=(
+            "headwater dead-letters replay --reason wrong_type "
+            "--through \"jq -c '.ts |= tonumber'\" --json",
+        ),
+        says="How many records were sent anew, or would be; exit code 1 when the log has lost one "
+        "(`gone`) or one is too large to send.",
+        answer={
+            "matched": 4, "replayed": 4, "gone": 0, "left": 0, "too_large": 0, "more": 0,
+            "already": 6, "topics": {"interactions": 4}, "verdicts": {"good": 4}, "dry_run": False,
+        },
+    ),
 }  # fmt: skip
 
 # Every verdict of ``explain`` and what it means.

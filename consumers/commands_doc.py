@@ -36,11 +36,22 @@ _WIDTH = 100
 
 def page() -> str:
     """Return the whole page."""
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     parts = [_HEAD]
-    for name, command in commands.items():
+    for name, command in all_commands().items():
         parts += _section(name, command, SAMPLES[name])
     return "\n".join(parts)
+
+
+def all_commands() -> dict[str, Any]:
+    """Return every command by its words; of a group the commands in it."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            found[name] = command
+        else:
+            found |= {f"{name} {word}": each for word, each in inner.items()}
+    return found
 
 
 def _section(name: str, command: Any, sample: Sample) -> list[str]:

@@ -1,4 +1,4 @@
-"""HealthServer: ``/healthz``, ``/readyz``, ``/metrics`` and ``/stats`` on loopback.
+"""HealthServer: ``/healthz``, ``/readyz``, ``/metrics`` and ``/stats``, on loopback by default.
 
 Alive means works: ``/healthz`` asks the watchdog's question, not whether the process answers.
 Absent on purpose: any address but the one given. Paths that show state come from
@@ -57,9 +57,10 @@ class HealthServer:
 
     @property
     def url(self) -> str:
-        """``http://host:port`` once started."""
+        """``http://host:port`` once started; where it listens everywhere, the loopback address."""
         assert self._port is not None, "call start() first"
-        return f"http://{self._host}:{self._port}"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host, self._host)
+        return f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
 
     async def start(self) -> None:
         """Listen.
@@ -86,7 +87,7 @@ class HealthServer:
             message = (
                 f"expected to listen on {self._host}:{self._asked_port} for health and metrics, "
                 f"came {error.strerror or error}: set HEADWATER_WORKER__HEALTH_PORT to a free "
-                "port, or to 0"
+                "port, or to 0, and HEADWATER_WORKER__HEALTH_HOST to an address of this machine"
             )
             raise ConfigurationError(message) from error
         self._port = int(self._runner.addresses[0][1])

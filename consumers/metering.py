@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 
 _MS = 1_000.0
 
+# Copied anew at each scrape, so that a partition that moved away is not shown twice.
+_PER_PARTITION = (
+    metrics.EVENTS,
+    metrics.LAG,
+    metrics.NEXT_OFFSET,
+    metrics.DURABLE_OFFSET,
+    metrics.DROPPED,
+    metrics.TABLE_USED,
+    metrics.TABLE_BOUND,
+    metrics.SNAPSHOT_AGE,
+)
+
 
 class MeteredFreshness(FreshnessHistograms):
     """Freshness histograms that also fill the Prometheus ones."""
@@ -89,6 +101,8 @@ class Metering:
 
     def _copy_partitions(self, worker: Worker, now_s: float) -> None:
         put = self._registry.set
+        for metric in _PER_PARTITION:
+            self._registry.forget(metric)
         lags = worker.lags()
         for (topic, partition), held in list(worker.ownership.held.items()):
             where = {"topic": topic, "partition": partition}
@@ -138,4 +152,5 @@ class Metering:
         put(metrics.DEAD_LETTERS, worker.dead_letters.num_sent)
         put(metrics.SIGNALS, worker.publisher.num_sent)
         put(metrics.SIGNALS_HELD, worker.publisher.num_held)
+        self._registry.forget(metrics.MODEL)  # Weights may have been swapped.
         put(metrics.MODEL, 1.0, model=worker.ranker.name, sequence=worker.ranker.sequence)

@@ -12,10 +12,11 @@ from stream.metrics import METRICS, Kind, Metric
 _HEAD = """# Metrics
 
 What a worker answers at `/metrics` on its health address (Prometheus text format; the address is
-loopback and printed by `headwater up` and `headwater worker --json`). Labels have bounded
-cardinality: never a user, never an item. Beside it stand `/healthz` (does it work?), `/readyz`
-(are its lists fresh?) and `/stats` (the same figures as one JSON object); `/explain` and
-`/inspect` answer the commands of that name ([commands.md](commands.md#explain)).
+printed by `headwater up` and `headwater worker --json`, and is loopback unless
+`HEADWATER_WORKER__HEALTH_HOST` says otherwise). Labels have bounded cardinality: never a user,
+never an item. Beside it stand `/healthz` (does it work?), `/readyz` (are its lists fresh?) and
+`/stats` (the same figures as one JSON object); `/explain` and `/inspect` answer the commands of
+that name ([commands.md](commands.md#explain)), to this machine only.
 
 This page is written by `python -m consumers.metrics_doc > docs/metrics.md`; a test keeps it true.
 

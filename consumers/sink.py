@@ -50,6 +50,7 @@ class RedisSink:
         epoch: Leading part of every version; raised when a topic is recreated.
         ttl_ms: Life of a list after its last write.
         retention_ms: Life of an erase tombstone: as long as the topic retains the log.
+        explain: Whether lists also say in words why each item is there.
         max_pipeline: Commands per round trip.
         max_pipelines: Round trips in flight at once; two keep the server busy while we encode.
         max_attempts: Tries per command before it is reported as not written.
@@ -65,6 +66,7 @@ class RedisSink:
         epoch: int,
         ttl_ms: int = 7 * 86_400_000,
         retention_ms: int = 7 * 86_400_000,
+        explain: bool = False,
         max_pipeline: int = 256,
         max_pipelines: int = 2,
         max_attempts: int = 3,
@@ -77,6 +79,7 @@ class RedisSink:
             raise ConfigurationError(msg)
         self._client = client
         self._epoch = epoch
+        self._explain = explain
         self._ttl = b"%d" % ttl_ms
         self._retention = b"%d" % retention_ms
         self._max_pipeline = max_pipeline
@@ -167,7 +170,7 @@ class RedisSink:
             model_sequence=batch.model_sequence,
             generated_at_ms=generated_at_ms,
         ).encode()
-        texts, is_valid = encode_lists(batch)
+        texts, is_valid = encode_lists(batch, explain=self._explain)
         model = batch.model.encode()
         generated_at = b"%d" % generated_at_ms
         commands: list[Command] = [

@@ -1,7 +1,9 @@
 """JSON of recommendation lists, encoded for a whole batch in one kernel.
 
 One list is ``[{"id":"...","score":0.81,"sources":["trending"]},...]``, best first. Scores carry six
-significant digits: a client orders by position, not by score, and short texts halve the bytes.
+significant digits: a client orders by position, not by score, and short texts halve the bytes. On
+demand each item also says in words why it is there: ``"why":"trending (no. 3)"``, each source that
+proposed it with the item's place among that source's proposals.
 Absent on purpose: a Python object per item (50 of them cost more than the write to Redis).
 """
 
@@ -36,6 +38,30 @@ _TAIL_SPLITS = np.cumsum([0, *map(len, _TAILS)], dtype=np.int64)
 _ITEM_START = np.frombuffer(b'{"id":"', np.uint8)
 _NEXT_ITEM_BYTES = 8  # A tail ends with these bytes of the next item: ,{"id":"
 _FIXED_BYTES = len(_SCORE) + max(map(len, _TAILS))
+
+# True of users' lists, of similar items and of what trends.
+_WORDS = {
+    "cooccurrence": "others often go on to it",
+    "cooccurrence-two-way": "others often take it up too",
+    "item-cf": "it shares an audience",
+    "recent": "taken up lately",
+    "interest": "close in content",
+    "trending": "trending",
+    "fresh": "new",
+}
+_WORD_ARENA = np.frombuffer("".join(_WORDS[name] for name in SOURCES).encode(), np.uint8)
+_WORD_SPLITS = np.cumsum([0, *(len(_WORDS[name]) for name in SOURCES)], dtype=np.int64)
+_WHY = np.frombuffer(b',"why":"', np.uint8)
+_PLACE = np.frombuffer(b" (no. ", np.uint8)
+_AND = np.frombuffer(b", ", np.uint8)
+_CLOSE_BYTES = _NEXT_ITEM_BYTES + 1  # Before them a tail has all of its item but the brace.
+_MAX_RANK_BYTES = 5
+_WHY_BYTES = (
+    len(_WHY)
+    + 1
+    + len(_WORD_ARENA)
+    + len(SOURCES) * (len(_PLACE) + _MAX_RANK_BYTES + 1 + len(_AND))
+)
 
 
 @njit(cache=True, nogil=True)
@@ -142,6 +168,33 @@ def _put_exponent(out: NDArray[np.uint8], at: int, exponent: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def _put_reasons(out: NDArray[np.uint8], at: int, ranks: NDArray[np.uint16]) -> int:
+    """Write ``,"why":"..."`` of one item, whose rank per source is 0 where it did not propose."""
+    at = _put(out, at, _WHY, 0, len(_WHY))
+    is_first = True
+    for source in range(len(ranks)):
+        rank = int(ranks[source])
+        if rank == 0:
+            continue
+        if not is_first:
+            at = _put(out, at, _AND, 0, len(_AND))
+        is_first = False
+        at = _put(out, at, _WORD_ARENA, _WORD_SPLITS[source], _WORD_SPLITS[source + 1])
+        at = _put(out, at, _PLACE, 0, len(_PLACE))
+        unit = 10_000
+        while unit > rank:
+            unit //= 10
+        while unit > 0:
+            out[at] = 48 + rank // unit % 10
+            at += 1
+            unit //= 10
+        out[at] = 41
+        at += 1
+    out[at] = 34
+    return at + 1
+
+
+@njit(cache=True, nogil=True)
 def _encode(
     out: NDArray[np.uint8],
     out_splits: NDArray[np.int64],
@@ -151,6 +204,7 @@ def _encode(
     id_splits: NDArray[np.int64],
     scores: NDArray[np.float32],
     ranks: NDArray[np.uint16],
+    explain: bool,
 ) -> None:
     at = 0
     for user in range(len(splits) - 1):
@@ -168,7 +222,12 @@ def _encode(
             mask = 0
             for source in range(ranks.shape[1]):
                 mask |= (1 if ranks[item, source] > 0 else 0) << source
-            at = _put(out, at, _TAIL_ARENA, _TAIL_SPLITS[mask], _TAIL_SPLITS[mask + 1])
+            tail, end = _TAIL_SPLITS[mask], _TAIL_SPLITS[mask + 1]
+            if explain:
+                at = _put(out, at, _TAIL_ARENA, tail, end - _CLOSE_BYTES)
+                at = _put_reasons(out, at, ranks[item])
+                tail = end - _CLOSE_BYTES
+            at = _put(out, at, _TAIL_ARENA, tail, end)
         if splits[user + 1] > splits[user]:
             at -= _NEXT_ITEM_BYTES
         out[at] = 93
@@ -176,8 +235,14 @@ def _encode(
     out_splits[len(splits) - 1] = at
 
 
-def encode_lists(batch: RecommendationBatch) -> tuple[list[bytes], NDArray[np.bool_]]:
+def encode_lists(
+    batch: RecommendationBatch, *, explain: bool = False
+) -> tuple[list[bytes], NDArray[np.bool_]]:
     """Encode the ``items`` field of every list of a batch.
+
+    Args:
+        batch: The lists.
+        explain: Whether each item has ``why``, its sources in words, after ``sources``.
 
     Returns:
         B JSON texts, UTF-8, and bool (B,): False where a score is NaN or infinite (the text is
@@ -187,11 +252,15 @@ def encode_lists(batch: RecommendationBatch) -> tuple[list[bytes], NDArray[np.bo
     arena = np.frombuffer(b"".join(batch.item_ids), np.uint8)
     id_splits = np.zeros(count + 1, np.int64)
     np.cumsum(np.fromiter(map(len, batch.item_ids), np.int64, count), out=id_splits[1:])
-    bound = len(arena) * _MAX_ESCAPE + count * (_FIXED_BYTES + _MAX_FLOAT_BYTES) + 16 * len(batch)
+    per_item = _FIXED_BYTES + _MAX_FLOAT_BYTES + (_WHY_BYTES if explain else 0)
+    bound = len(arena) * _MAX_ESCAPE + count * per_item + 16 * len(batch)
     out = np.empty(bound, np.uint8)
     out_splits = np.empty(len(batch) + 1, np.int64)
     is_valid = np.ones(len(batch), np.bool_)
-    _encode(out, out_splits, is_valid, batch.splits, arena, id_splits, batch.scores, batch.ranks)
+    _encode(
+        *(out, out_splits, is_valid, batch.splits, arena, id_splits, batch.scores, batch.ranks),
+        explain,
+    )
     text = out.data
     borders: list[int] = out_splits.tolist()
     # One slice per list, not per item.

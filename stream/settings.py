@@ -58,8 +58,13 @@ class WorkerSettings(_Group):
         10.0, ge=0.1, le=3600.0, description="s between two snapshots of one partition."
     )
     snapshots_kept: int = Field(2, ge=1, le=100, description="Snapshots kept per partition.")
+    health_host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address that health and metrics listen on; 0.0.0.0 inside a container.",
+    )
     health_port: int = Field(
-        0, ge=0, le=65_535, description="Loopback port of health and metrics; 0 takes a free one."
+        0, ge=0, le=65_535, description="Port of health and metrics; 0 takes a free one."
     )
     watchdog_s: float = Field(
         60.0, ge=1.0, le=3600.0, description="s without progress despite lag that end the worker."
@@ -284,6 +289,9 @@ class Settings(BaseSettings):
     )
     epoch: int = Field(
         0, ge=0, le=999_999, description="Raised when a topic is recreated; part of each version."
+    )
+    explain: bool = Field(
+        False, description="Whether lists say in words why each item is there; twice the bytes."
     )
     topics: TopicSettings = Field(default_factory=TopicSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)

@@ -217,8 +217,9 @@ class Item(_WireModel):
 class DeadLetter(_WireModel):
     """A record that could not be used; the value of a record of the topic ``dead-letters``.
 
-    There is one per ``(topic, partition, offset)``. Exactly one of ``value`` and ``value_base64``
-    is a string, or neither where the record had no value.
+    There is one per ``(topic, partition, offset)``; a record there without a value, whose key is
+    ``topic/partition/offset``, says that this one was replayed. Exactly one of ``value`` and
+    ``value_base64`` is a string, or neither where the record had no value.
     """
 
     reason: str = Field(description="One of the reason codes in docs/decisions/0002-decoder.md.")

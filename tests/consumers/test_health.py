@@ -10,6 +10,7 @@ import consumers
 from consumers.health import HealthServer
 from consumers.metrics_registry import MetricsRegistry
 from stream import metrics
+from stream.errors import ConfigurationError
 from stream.metrics import METRICS, Kind
 
 
@@ -69,6 +70,34 @@ async def _assert_loopback(server):
     assert server.url.startswith("http://127.0.0.1:")
     await server.stop()
     await server.stop()
+
+
+@pytest.mark.parametrize("host, shown", [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1")])
+def test_it_listens_where_it_is_told_and_names_an_address_that_answers(host, shown):
+    def server():
+        return HealthServer(
+            registry=MetricsRegistry(), why_stuck=list, why_not_ready=list, host=host
+        )
+
+    made = []
+    ((status, _),) = get(lambda: made.append(server()) or made[0], "/healthz")
+    assert status == 200
+    assert made[0].url.startswith(f"http://{shown}:")
+
+
+def test_an_address_of_another_machine_is_refused_with_the_setting_to_change():
+    server = HealthServer(
+        registry=MetricsRegistry(), why_stuck=list, why_not_ready=list, host="192.0.2.1"
+    )
+    with pytest.raises(ConfigurationError, match="HEADWATER_WORKER__HEALTH_HOST"):
+        asyncio.run(_start_and_stop(server))
+
+
+async def _start_and_stop(server):
+    try:
+        await server.start()
+    finally:
+        await server.stop()
 
 
 def samples(registry):

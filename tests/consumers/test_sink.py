@@ -81,6 +81,15 @@ def test_a_list_is_a_hash_that_plain_commands_read(redis, redis_url):
     assert 0 < redis.pttl("rec:{u1}") <= 7 * 86_400_000
 
 
+def test_a_list_says_in_words_why_where_that_is_asked_for(redis, redis_url):
+    def write(sink):
+        return sink.write(batch_of([b"u1"]), generated_at_ms=77)
+
+    with_sink(redis_url, write, explain=True)
+    items = json.loads(redis.hget("rec:{u1}", "items"))
+    assert [item["why"] for item in items] == ["trending (no. 1)"] * 3
+
+
 def test_only_a_newer_version_replaces_a_list(redis, redis_url):
     async def use(sink):
         new = await sink.write(batch_of([b"u1"], next_offset=20), generated_at_ms=5)

@@ -76,6 +76,40 @@ def test_scores_are_short(score, text):
     assert texts == [b'[{"id":"i","score":%b,"sources":[]}]' % text]
 
 
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.lists(ITEMS, max_size=4), max_size=4), st.integers(1, 65_535))
+def test_explained_lists_are_the_same_lists_with_a_reason_per_source(lists, rank):
+    batch = batch_of(lists)
+    batch.ranks[batch.ranks > 0] = rank
+    plain, _ = encode_lists(batch)
+    explained, is_valid = encode_lists(batch, explain=True)
+    assert is_valid.all()
+    for text, told in zip(plain, explained, strict=True):
+        items = json.loads(told)
+        for item in items:
+            reasons = item.pop("why").split(", ") if item["sources"] else [item.pop("why")]
+            assert len(reasons) == max(1, len(item["sources"]))
+            assert all(each.endswith(f" (no. {rank})") for each in reasons if each)
+        assert items == json.loads(text)
+
+
+def test_a_reason_is_words_and_the_place_among_a_sources_proposals():
+    batch = batch_of([[("i", 1.0, {0, 5})]])
+    batch.ranks[0] = [3, 0, 0, 0, 0, 120, 0]
+    texts, _ = encode_lists(batch, explain=True)
+    assert texts == [
+        b'[{"id":"i","score":1,"sources":["cooccurrence","trending"],'
+        b'"why":"others often go on to it (no. 3), trending (no. 120)"}]'
+    ]
+
+
+def test_every_source_has_its_words():
+    batch = batch_of([[(name, 1.0, {column})] for column, name in enumerate(SOURCES)])
+    texts, _ = encode_lists(batch, explain=True)
+    words = [json.loads(text)[0]["why"].rpartition(" (no. ")[0] for text in texts]
+    assert len(set(words)) == len(SOURCES) and all(words)
+
+
 @pytest.mark.parametrize("score", [np.nan, np.inf, -np.inf])
 def test_a_list_with_a_score_that_is_no_number_is_marked_and_its_neighbours_are_not(score):
     good = [("a", 1.0, {0})]
