@@ -18,7 +18,7 @@ from consumers.configuration import (
     make_pipeline,
 )
 from consumers.console import print_summary, progress_bar, say
-from consumers.logs import allows_repeats, read_announcements, read_lines
+from consumers.logs import data_set_of, read_announcements, read_lines
 from consumers.rankers import load_network
 from evaluation.learning import train_on
 from evaluation.prequential import Outcome, Prequential, Protocol
@@ -173,7 +173,8 @@ def evaluate(
 def _settings(log: str, repeats: str | None, overrides: list[str] | None) -> tuple[Settings, str]:
     """Return the settings and whether consumed items are allowed or excluded."""
     _one_of("--repeats", repeats, ("allow", "exclude"))
-    policy = repeats or ("allow" if allows_repeats(log) else "exclude")
+    known = data_set_of(log)
+    policy = repeats or ("exclude" if known and not known[0].repeats else "allow")
     return load_settings([f"ranking.repeats={policy}", *(overrides or ())]), policy
 
 
