@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from consumers.produce import Record
+from consumers.resume import Resume
 from consumers.wire_log_files import read_chunks, records_of, split_lines
 from evaluation.adapters import (
     AdapterError,
@@ -84,12 +85,19 @@ def read_announcements(name: str | None) -> Announcements | None:
 
 
 def read_records(
-    name: str, *, start_index: int = 0, limit: int | None = None
+    name: str, *, start_index: int = 0, limit: int | None = None, resume: Resume | None = None
 ) -> Iterator[list[Record]]:
     """Yield blocks of records to produce: the key is the line's user, the time its ``ts``.
 
     The first block is read at once: whether there is a log is known before a server is asked.
+
+    Args:
+        name: As in :func:`read_lines`.
+        start_index: Lines to skip.
+        limit: Take only the first lines, skipped ones among them.
+        resume: Skips what is acknowledged, and is told the rest; instead of ``start_index``.
     """
-    blocks = read_lines(name, limit=limit)
+    lines = read_lines(name, limit=limit)
+    blocks = lines if resume is None else resume.follow(lines)
     first = next(blocks, [])
     return records_of(chain([first], blocks), start_index)
