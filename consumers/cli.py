@@ -11,7 +11,7 @@ import typer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from consumers import cli_data, cli_learn, cli_run
+from consumers import cli_data, cli_evaluate, cli_learn, cli_run
 from consumers.console import errors
 from stream.errors import ConfigurationError, HeadwaterError
 
@@ -29,7 +29,7 @@ for command in (
     cli_data.produce,
     cli_data.replay,
     cli_data.recs,
-    cli_learn.evaluate,
+    cli_evaluate.evaluate,
     cli_learn.train,
 ):
     app.command()(command)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.ranking import Ranker, RankerScores
-from stream.candidates import RecommendationBatch, UserBatch
+from stream.candidates import CandidateBatch, RecommendationBatch, UserBatch
 from stream.decode import decode_events
 from stream.decode_items import decode_items
 from stream.engine import Engine
@@ -116,13 +116,17 @@ class Pipeline:
     def retrieve(self, users: UserBatch) -> Refresh:
         """Run step 7: candidates with provenance, and copies of all that a ranker may want."""
         catalogue = self.engine.catalogue
-        candidates = retrieve(users, catalogue, limits=self._retrieval, shared=self._shared)
+        candidates = self.propose(users)
         return Refresh(
             users=users,
             candidates=candidates,
             inputs=gather(users, candidates, catalogue),
             catalogue_epoch=catalogue.epoch,
         )
+
+    def propose(self, users: UserBatch) -> CandidateBatch:
+        """Run step 7 without the copies for a ranker (a source alone, in evaluation)."""
+        return retrieve(users, self.engine.catalogue, limits=self._retrieval, shared=self._shared)
 
     def retrieve_again(self, refresh: Refresh) -> Refresh:
         """Repeat step 7 for the same users: the catalogue's rows changed meanwhile."""
