@@ -32,11 +32,11 @@ SetOption = Annotated[
     typer.Option("--set", help="NAME=VALUE over a setting, as in users.link_ms=86400000."),
 ]
 LogArgument = Annotated[
-    str, typer.Argument(help="Wire log (.gz, .zst), - for stdin, or a data set's folder.")
+    str, typer.Argument(help="Wire log (.gz, .zst), - for stdin, or a public data set.")
 ]
 ItemsOption = Annotated[
     str | None,
-    typer.Option(help="Items log: items as announced, as `simulate --items-out` writes it."),
+    typer.Option(help="Items log, as `simulate --items-out` writes it, or a data set's folder."),
 ]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, help="Take only the first lines (a data set's first rows).")

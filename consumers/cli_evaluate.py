@@ -69,6 +69,7 @@ def evaluate(
     """Test-then-learn over logs: full ranking of one or more sources and rankers, side by side.
 
     Example: `headwater evaluate ml-100k --source all --ranker all --plot curves.png`
+
     Example: `headwater evaluate log.jsonl --compare trending --compare fusion --json`
     """
     names = _contenders(source or (), ranker or (), compare or ())
@@ -99,7 +100,8 @@ def evaluate(
             _write_table(table, found)
     if plot is not None:
         curves = {
-            _name(each): {run["what"]: run["by_decile"] for run in each.runs} for each in found
+            name: {run["what"]: run["by_decile"] for run in each.runs}
+            for name, each in zip(_names(found), found, strict=True)
         }
         plot_curves(curves, plot)
         say(f"curves: {plot}")
@@ -131,9 +133,10 @@ def _contenders(
     return tuple(dict.fromkeys(names)) or ("fusion",)
 
 
-def _name(found: Evaluation) -> str:
-    """Return a log's name without where it lies."""
-    return Path(found.log).name.split(".")[0] if found.log != "-" else "standard input"
+def _names(found: Sequence[Evaluation]) -> list[str]:
+    """Return the logs' names without where they lie, unless two are then alike."""
+    short = [Path(each.log).name.split(".")[0] for each in found]
+    return short if len(set(short)) == len(short) else [each.log for each in found]
 
 
 def _check_plot(path: Path) -> None:
@@ -144,7 +147,8 @@ def _check_plot(path: Path) -> None:
 
 
 def _write_table(path: Path, found: Sequence[Evaluation]) -> None:
-    rows = [(_name(each), run) for each in found for run in each.runs]
+    named = zip(_names(found), found, strict=True)
+    rows = [(name, run) for name, each in named for run in each.runs]
     try:
         write_table(path, markdown_table(rows))
     except ValueError as error:

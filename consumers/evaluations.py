@@ -82,6 +82,7 @@ class Evaluation:
         num_events: Events that were used.
         runs: One summary per contender, its name under ``what``.
         comparisons: Second minus first, by metric.
+        protocol: How it was tested.
         settings: That differ from the worker's defaults.
         seconds: Wall time.
     """
@@ -90,13 +91,18 @@ class Evaluation:
     num_events: int
     runs: list[dict[str, Any]]
     comparisons: list[dict[str, Any]] = field(default_factory=list)
+    protocol: dict[str, object] = field(default_factory=dict)
     settings: dict[str, object] = field(default_factory=dict)
     seconds: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary contract: flat for one contender, ``runs`` for several."""
         head = {"log": self.log, "events": self.num_events}
-        tail = {"settings": self.settings, "seconds": self.seconds}
+        tail = {
+            "protocol": self.protocol,
+            "settings": self.settings,
+            "seconds": self.seconds,
+        }
         if len(self.runs) == 1:
             (run,) = self.runs
             return {"log": self.log, "what": run["what"], "events": self.num_events, **run, **tail}
@@ -196,6 +202,12 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
         num_events=len(events),
         runs=runs,
         comparisons=_compare(outcomes, plan),
+        protocol={
+            "warmup": protocol.warmup,
+            "tested_from_ms": protocol.warmup_until_ms,
+            "every": protocol.every,
+            "repeats": settings.ranking.repeats,
+        },
         settings=differing(settings),
         seconds=round(time.monotonic() - started, 1),
     )

@@ -154,6 +154,9 @@ def test_a_data_set_knows_where_its_tests_begin(tmp_path: Path) -> None:
     found = run("evaluate", folder, "--warmup", 0.1, "--no-live", "--items", folder, *SMALL)
     # 3 users' histories of 6, never tested, and 12 clicks.
     assert (found["events"], found["tested"]) == (30, 12)
+    assert found["protocol"] == {
+        "warmup": 0.1, "tested_from_ms": 1_573_776_001_000, "every": 1, "repeats": "allow",
+    }  # fmt: skip
 
 
 def test_a_log_without_events_is_refused(tmp_path: Path) -> None:

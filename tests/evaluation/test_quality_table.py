@@ -48,3 +48,9 @@ def test_a_page_without_marks_is_not_lost(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--table: expected .* to be new, or to have the lines"):
         write_table(path, "| a |\n")
     assert path.read_text() == "Words.\n"
+
+
+def test_the_page_of_the_project_can_be_written_by_the_command() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "quality.md").read_text()
+    assert text.count(BEGIN) == text.count(END) == 1
+    assert text.index(BEGIN) < text.index(END)
