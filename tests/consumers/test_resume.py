@@ -115,9 +115,11 @@ def test_a_data_set_resumes_by_its_order_of_time(tmp_path: Path) -> None:
 class Run:
     """`headwater produce` as a process, into a topic of its own."""
 
-    def __init__(self, brokers: str, topic: str, folder: Path, count: int) -> None:
+    def __init__(
+        self, brokers: str, topic: str, folder: Path, count: int, step_ms: int = 1
+    ) -> None:
         self.log, self.progress = folder / "log.jsonl", folder / "progress"
-        self.log.write_bytes(b"".join(_line(index) + b"\n" for index in range(count)))
+        self.log.write_bytes(b"".join(_line(index, step_ms) + b"\n" for index in range(count)))
         self._environment = {
             **{name: value for name, value in os.environ.items() if "HEADWATER_" not in name},
             "HEADWATER_KAFKA": brokers,
@@ -148,16 +150,16 @@ class Run:
         return found
 
 
-def _line(index: int) -> bytes:
+def _line(index: int, step_ms: int = 1) -> bytes:
     fields = {"event_id": str(index), "type": "like", "user_id": f"u{index % 50}", "item_id": "i"}
-    return json.dumps({**fields, "ts": index}).encode()
+    return json.dumps({**fields, "ts": index * step_ms}).encode()
 
 
-def counts(brokers: str, topic: str) -> Counter[int]:
+def counts(brokers: str, topic: str, step_ms: int = 1) -> Counter[int]:
     """Return how often each line is in the topic."""
     found = asyncio.run(read(brokers, topic, 3))
     values = [record.value for batch in found.values() for record in batch]
-    assert all(value == _line(int(json.loads(value)["event_id"])) for value in values)
+    assert all(value == _line(int(json.loads(value)["event_id"]), step_ms) for value in values)
     return Counter(int(json.loads(value)["event_id"]) for value in values)
 
 
@@ -202,6 +204,20 @@ def test_after_a_kill_nothing_is_lost_and_only_the_unsaved_is_there_twice(
     assert all(found[index] == 1 for index in range(saved[0]))
     assert all(found[index] <= 2 for index in range(saved[0], saved[1]))
     assert max(found.values()) <= 3
+
+
+@pytest.mark.kafka
+def test_progress_is_kept_while_the_next_record_is_hours_away(
+    kafka: str, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    name = topic("interactions", num_partitions=3)
+    run = Run(kafka, name, tmp_path, 4, step_ms=3_600_000)
+    process = run.start("--speed", "1")
+    until(lambda: run.acknowledged() == 1, "the first record is acknowledged")
+    process.kill()
+    run.finish(process)
+    assert run.finish(run.start())[0] == 0
+    assert counts(kafka, name, 3_600_000) == dict.fromkeys(range(4), 1)
 
 
 @pytest.mark.kafka
