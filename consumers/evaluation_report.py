@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -39,7 +40,9 @@ def print_evaluation(found: Evaluation) -> None:
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left")
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place == 0 else "right", no_wrap=place == 0)
     return table
@@ -51,7 +54,7 @@ def _accuracy(runs: Sequence[Mapping[str, Any]]) -> Table:
     for run in runs:
         cells = []
         for metric in _METRICS:
-            text = f"{run[metric]:.4f}"
+            text = _share(run[metric])
             is_best = len(runs) > 1 and run[metric] == best[metric]
             cells.append(f"[bold]{text}[/bold]" if is_best else text)
         table.add_row(run["what"], *cells)
@@ -65,7 +68,7 @@ def _groups(runs: Sequence[Mapping[str, Any]]) -> Table:
     for run in runs:
         table.add_row(
             run["what"],
-            *(f"{run[name]['hr@10']:.4f} / {run[name]['ndcg@10']:.4f}" for name in names),
+            *(f"{_share(run[name]['hr@10'])} / {_share(run[name]['ndcg@10'])}" for name in names),
         )
     return table
 
@@ -75,7 +78,7 @@ def _deciles(runs: Sequence[Mapping[str, Any]]) -> Table:
         "NDCG@10 by tenth of the tested stream", ["", *(str(place) for place in range(1, 11))]
     )
     for run in runs:
-        table.add_row(run["what"], *(f"{each['ndcg@10']:.3f}" for each in run["by_decile"]))
+        table.add_row(run["what"], *(_share(each["ndcg@10"]) for each in run["by_decile"]))
     return table
 
 
@@ -103,8 +106,13 @@ def _comparisons(comparisons: Sequence[Mapping[str, Any]]) -> Table:
         for metric in metrics:
             found = each[metric]
             cells.append(
-                f"{found['difference']:+.4f}\n{found['low']:+.4f} … {found['high']:+.4f}, "
+                f"{found['difference']:+.4f}\n{found['low']:+.4f} … {found['high']:+.4f}\n"
                 f"p {found['p']:.3f}"
             )
         table.add_row(f"{each['second']} - {each['first']}", *cells)
     return table
+
+
+def _share(value: float) -> str:
+    """Return a share with four places and no leading zero: eleven columns fit a terminal."""
+    return f"{value:.4f}".removeprefix("0")

@@ -193,6 +193,13 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
     protocol = _protocol(log, plan, data_set, events, allow_repeats)
     interval_ms = round(settings.signals.interval_s * 1000)
     outcomes = _run(settings, events, protocol, plan, interval_ms)
+    if not outcomes[0].ranks:
+        message = (
+            f"{log}: expected events to test after the warm-up ({protocol.warmup:.0%} of the log, "
+            f"nothing before {protocol.warmup_until_ms} ms), got none of {len(events):,}: take "
+            "more of the log, or less of it for --warmup and --warmup-hours"
+        )
+        raise ConfigurationError(message)
     runs = [{"what": each.name, **each.summary()} for each in outcomes]
     if plan.live:
         for run, each in zip(runs, _run(settings, events, protocol, plan, 0), strict=True):

@@ -159,6 +159,11 @@ def test_a_data_set_knows_where_its_tests_begin(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_log_without_tests_says_why(world: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"expected events to test after .*got none of"):
+        run("evaluate", world / "log.jsonl", "--warmup-hours", 1000, "--source", "recent", *SMALL)
+
+
 def test_a_log_without_events_is_refused(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_text("{}\n")
