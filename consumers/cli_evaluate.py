@@ -91,13 +91,7 @@ def evaluate(
         overrides=tuple(overrides or ()),
         resamples=resamples,
     )
-    found = []
-    for log in logs:
-        found.append(evaluate_log(log, plan))
-        if not as_json:
-            print_evaluation(found[-1])
-        if table is not None:  # After each log: a later one may fail.
-            _write_table(table, found)
+    found = _evaluate(logs, plan, table, as_json=as_json)
     if plot is not None:
         curves = {
             name: {run["what"]: run["by_decile"] for run in each.runs}
@@ -109,6 +103,20 @@ def evaluate(
         one = found[0].as_json()
         many = {"logs": [each.as_json() for each in found]}
         typer.echo(json.dumps(one if len(found) == 1 else many))
+
+
+def _evaluate(
+    logs: Sequence[str], plan: Plan, table: Path | None, *, as_json: bool
+) -> list[Evaluation]:
+    """Evaluate log after log; what is done is shown and kept, for a later one may fail."""
+    found: list[Evaluation] = []
+    for log in logs:
+        found.append(evaluate_log(log, plan))
+        if not as_json:
+            print_evaluation(found[-1])
+        if table is not None:
+            _write_table(table, found)
+    return found
 
 
 def _contenders(

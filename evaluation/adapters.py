@@ -64,11 +64,16 @@ def recognise(folder: Path) -> DataSet:
 
 
 def folder_of(path: Path) -> Path | None:
-    """Return the folder of a data set that a path names: itself, or of one of its files."""
+    """Return the folder of a data set that a path names: itself, or of one of its files.
+
+    A file without an ending (a day of Adressa) does not stand for its folder: a wire log may well
+    be named by its day.
+    """
     if path.is_dir():
         return path
     name = path.name.removesuffix(".gz")
     patterns = [each for data_set in DATA_SETS for each in data_set.files[0].split("|")]
+    patterns = [each for each in patterns if Path(each).suffix]
     if path.is_file() and any(fnmatch(name, Path(each).name) for each in patterns):
         inside = {Path(each).parent.name for each in patterns if fnmatch(name, Path(each).name)}
         nested = path.parent.name in inside

@@ -258,6 +258,7 @@ def test_a_file_of_a_data_set_stands_for_it(tmp_path: Path) -> None:
     assert folder_of(tmp_path / "movielens-100k" / "u.data") == tmp_path / "movielens-100k"
     nested = tmp_path / "kuairec" / "data" / "big_matrix.csv"
     assert folder_of(nested) == tmp_path / "kuairec"
-    log = tmp_path / "log.jsonl"
-    log.write_text("{}\n")
-    assert folder_of(log) is None
+    for name in ("log.jsonl", "20260101", "20260101.gz"):
+        log = tmp_path / name
+        log.write_text("{}\n")
+        assert folder_of(log) is None
