@@ -18,7 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumers.logs import read_records
+from consumers.produce import ProduceReport, produce_interactions
 from consumers.resume import Resume
+from consumers.topics import TopicSpec, ensure_topics
+from local.kafka import KafkaServer
 from stream.errors import ConfigurationError
 from tests.consumers.test_produce import read
 from tests.evaluation.data_set_samples import SAMPLES, write
@@ -218,6 +221,52 @@ def test_progress_is_kept_while_the_next_record_is_hours_away(
     run.finish(process)
     assert run.finish(run.start())[0] == 0
     assert counts(kafka, name, 3_600_000) == dict.fromkeys(range(4), 1)
+
+
+@pytest.mark.kafka
+def test_what_a_broker_did_not_acknowledge_is_sent_again(
+    kafka_server: Callable[..., KafkaServer], tmp_path: Path
+) -> None:
+    server = kafka_server()
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"".join(_line(index) + b"\n" for index in range(3_000)))
+
+    async def send(gone: asyncio.Event, **pace: float) -> ProduceReport:
+        kept = Resume(tmp_path / "progress", log="log.jsonl", topic="t")
+
+        def note(report: ProduceReport) -> None:
+            kept.save(report.next_index)
+            if report.acknowledged > 50:
+                gone.set()
+
+        return await produce_interactions(
+            read_records(str(log), resume=kept),
+            brokers=server.bootstrap,
+            topic="t",
+            on_progress=note,
+            stop=asyncio.Event(),
+            start_index=kept.acknowledged,
+            max_outage_s=2.0,
+            client_options={"request_timeout_ms": 1_000},
+            **pace,
+        )
+
+    async def chaos() -> ProduceReport:
+        await ensure_topics(server.bootstrap, [TopicSpec(name="t", num_partitions=3)])
+        gone = asyncio.Event()
+        run = asyncio.create_task(send(gone, rate=300.0))
+        await gone.wait()
+        await asyncio.to_thread(server.kill)
+        return await run
+
+    first = asyncio.run(chaos())
+    assert first.failed > 0
+    assert json.loads((tmp_path / "progress").read_bytes())["acknowledged"] == first.next_index
+    assert 50 < first.next_index <= first.acknowledged
+    server.start()
+    second = asyncio.run(send(asyncio.Event()))
+    assert (second.error, second.next_index) == ("", 3_000)
+    assert set(counts(server.bootstrap, "t")) == set(range(3_000))
 
 
 @pytest.mark.kafka
