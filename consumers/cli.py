@@ -11,7 +11,15 @@ import typer
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from consumers import cli_checks, cli_data, cli_dead_letters, cli_learn, cli_run, cli_state
+from consumers import (
+    cli_checks,
+    cli_data,
+    cli_dead_letters,
+    cli_evaluate,
+    cli_learn,
+    cli_run,
+    cli_state,
+)
 from consumers.console import errors
 from stream.errors import ConfigurationError, HeadwaterError
 
@@ -32,7 +40,7 @@ for command in (
     cli_state.similar,
     cli_state.explain,
     cli_state.inspect,
-    cli_learn.evaluate,
+    cli_evaluate.evaluate,
     cli_learn.train,
     cli_checks.bench,
     cli_checks.doctor,

@@ -16,6 +16,7 @@ from consumers.kafka_replay import replay_topic
 from consumers.lists import read_list
 from consumers.logs import read_announcements, read_lines, read_records
 from consumers.produce import ProduceReport, produce_interactions
+from consumers.resume import Resume
 from consumers.stopping import stop_on_signals
 from stream.digests import digests
 from stream.engine import Engine
@@ -31,11 +32,11 @@ SetOption = Annotated[
     typer.Option("--set", help="NAME=VALUE over a setting, as in users.link_ms=86400000."),
 ]
 LogArgument = Annotated[
-    str, typer.Argument(help="Wire log (.gz, .zst), - for stdin, or a data set's folder.")
+    str, typer.Argument(help="Wire log (.gz, .zst), - for stdin, or a public data set.")
 ]
 ItemsOption = Annotated[
     str | None,
-    typer.Option(help="Items log: items as announced, as `simulate --items-out` writes it."),
+    typer.Option(help="Items log, as `simulate --items-out` writes it, or a data set's folder."),
 ]
 LimitOption = Annotated[
     int | None, typer.Option(min=1, help="Take only the first lines (a data set's first rows).")
@@ -74,35 +75,59 @@ def produce(
     ] = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second.")] = None,
     start: Annotated[int, typer.Option(min=0, help="Lines to skip: next_index of a run.")] = 0,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Progress file: a stopped run goes on behind its last acknowledgement."),
+    ] = None,
     limit: LimitOption = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Send a wire log to Kafka.
+    """Send a wire log or a public data set to Kafka, at its own pace, faster, or at once.
 
-    Example: `headwater produce log.jsonl.gz --speed 10`
+    Example: `headwater produce ml-100k --speed 1000 --resume ml-100k.progress`
     """
     settings = load_settings()
-    if speed is not None and rate is not None:
-        message = "expected one of --speed and --rate, got both"
-        raise ConfigurationError(message)
+    _one_at_most("--speed", speed, "--rate", rate)
+    _one_at_most("--resume", resume, "--start", start or None)
     brokers = kafka_of(settings, kafka)
+    topic = settings.topics.interactions
+    kept = Resume(resume, log=log, topic=topic) if resume else None
 
     async def run() -> ProduceReport:
         with progress_bar("producing") as bar:
+
+            def note(report: ProduceReport) -> None:
+                bar.update(report.acknowledged)
+                if kept is not None:
+                    kept.save(report.next_index)
+
             async with stop_on_signals() as stop:
+                records = read_records(log, start_index=start, limit=limit, resume=kept)
+                if kept is not None:
+                    await kept.check_topic(brokers)
                 return await produce_interactions(
-                    read_records(log, start_index=start, limit=limit),
+                    records,
                     brokers=brokers,
-                    topic=settings.topics.interactions,
+                    topic=topic,
                     items_topic=settings.topics.items,
                     rate=rate,
                     speed=speed,
-                    on_progress=lambda report: bar.update(report.acknowledged),
+                    on_progress=note,
                     stop=stop,
-                    start_index=start,
+                    start_index=kept.acknowledged if kept else start,
                 )
 
     report = asyncio.run(run())
+    _print_produced(report, resume, as_json=as_json)
+
+
+def _one_at_most(first: str, one: object, second: str, other: object) -> None:
+    if one is not None and other is not None:
+        message = f"expected one of {first} and {second}, got both"
+        raise ConfigurationError(message)
+
+
+def _print_produced(report: ProduceReport, resume: Path | None, *, as_json: bool) -> None:
     summary = {
         "produced": report.produced,
         "acknowledged": report.acknowledged,
@@ -112,7 +137,8 @@ def produce(
     }
     print_summary(summary, as_json=as_json)
     if report.error or report.failed:
-        say(f"stopped: {report.error}; go on with --start {report.next_index}")
+        how = f"the same --resume {resume}" if resume else f"--start {report.next_index}"
+        say(f"stopped: {report.error}; go on with {how}")
         raise typer.Exit(1)
 
 

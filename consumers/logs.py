@@ -7,20 +7,31 @@ from itertools import chain
 from pathlib import Path
 
 from consumers.produce import Record
+from consumers.resume import Resume
 from consumers.wire_log_files import read_chunks, records_of, split_lines
-from evaluation.adapters import AdapterError, recognise, wire_lines
+from evaluation.adapters import (
+    AdapterError,
+    DataSet,
+    folder_of,
+    item_lines,
+    recognise,
+    wire_blocks,
+)
 from stream.announcements import Announcements
 from stream.errors import ConfigurationError
 
-_BLOCK_LINES = 4096
 
+def data_set_of(name: str) -> tuple[DataSet, Path] | None:
+    """Return the data set, and its folder, that a log's name stands for; None for a wire log.
 
-def allows_repeats(name: str) -> bool:
-    """Whether the log's users consume items again; unknown logs are taken to."""
-    if not Path(name).is_dir():
-        return True
+    Raises:
+        ConfigurationError: It is a folder of no known data set.
+    """
+    folder = folder_of(Path(name)) if name != "-" else None
+    if folder is None:
+        return None
     try:
-        return recognise(Path(name)).repeats
+        return recognise(folder), folder
     except AdapterError as error:
         raise ConfigurationError(str(error)) from error
 
@@ -29,19 +40,19 @@ def read_lines(name: str, *, limit: int | None = None) -> Iterator[list[bytes]]:
     """Yield blocks of wire-log lines, ordered as in the file; a data set ordered by ``ts``.
 
     Args:
-        name: Path of a wire log (``.gz`` and ``.zst`` too), ``-``, or a data set's folder.
-        limit: Take only the first lines (rows of a data set's file).
+        name: Path of a wire log (``.gz`` and ``.zst`` too), ``-``, or a data set: its folder, or
+            one of its files.
+        limit: Take only the first lines (events of a data set by time).
 
     Raises:
         ConfigurationError: There is nothing readable there; says what was expected.
     """
-    if name != "-" and Path(name).is_dir():
+    known = data_set_of(name)
+    if known is not None:
         try:
-            lines = wire_lines(Path(name), limit=limit)
+            yield from wire_blocks(known[1], limit=limit)
         except AdapterError as error:
             raise ConfigurationError(str(error)) from error
-        for begin in range(0, len(lines), _BLOCK_LINES):
-            yield lines[begin : begin + _BLOCK_LINES]
         return
     left = limit
     for block in split_lines(read_chunks(name)):
@@ -56,21 +67,37 @@ def read_lines(name: str, *, limit: int | None = None) -> Iterator[list[bytes]]:
 def read_announcements(name: str | None) -> Announcements | None:
     """Read an items log (see ``stream.announcements``); None without a name.
 
+    Args:
+        name: Path of an items log, or a data set that has a file of items.
+
     Raises:
         ConfigurationError: There is nothing readable there.
     """
     if name is None:
         return None
+    known = data_set_of(name)
+    if known is not None:
+        try:
+            return Announcements(item_lines(known[1]))
+        except AdapterError as error:
+            raise ConfigurationError(str(error)) from error
     return Announcements(line for block in split_lines(read_chunks(name)) for line in block)
 
 
 def read_records(
-    name: str, *, start_index: int = 0, limit: int | None = None
+    name: str, *, start_index: int = 0, limit: int | None = None, resume: Resume | None = None
 ) -> Iterator[list[Record]]:
     """Yield blocks of records to produce: the key is the line's user, the time its ``ts``.
 
     The first block is read at once: whether there is a log is known before a server is asked.
+
+    Args:
+        name: As in :func:`read_lines`.
+        start_index: Lines to skip.
+        limit: Take only the first lines, skipped ones among them.
+        resume: Skips what is acknowledged, and is told the rest; instead of ``start_index``.
     """
-    blocks = read_lines(name, limit=limit)
+    lines = read_lines(name, limit=limit)
+    blocks = lines if resume is None else resume.follow(lines)
     first = next(blocks, [])
     return records_of(chain([first], blocks), start_index)

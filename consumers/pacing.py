@@ -12,6 +12,8 @@ from consumers.produce_report import Record
 _MAX_RUN = 2_000
 # The shortest sleep, in s: records due within it go out together.
 _TICK_S = 0.005
+# The longest sleep, in s: between records that are hours apart the caller reports progress.
+_MAX_WAIT_S = 0.25
 
 
 class Pace:
@@ -44,7 +46,7 @@ class Pace:
         self.behind_s = 0.0
 
     async def wait_for_due(self, block: Sequence[Record], begin: int, stop: asyncio.Event) -> int:
-        """Return the end of the records that are due, at least one, once one is due."""
+        """Return the end of the records that are due; ``begin`` where none is for a while."""
         last = min(len(block), begin + _MAX_RUN)
         if self._rate is None and self._speed is None:
             return last
@@ -54,10 +56,11 @@ class Pace:
         self.behind_s = max(0.0, -wait_s)
         if wait_s > 0:
             try:
-                await asyncio.wait_for(stop.wait(), max(wait_s, _TICK_S))
+                await asyncio.wait_for(stop.wait(), min(max(wait_s, _TICK_S), _MAX_WAIT_S))
                 return begin
             except TimeoutError:
-                pass
+                if wait_s > _MAX_WAIT_S:
+                    return begin
         now_s = time.monotonic()
         end = begin + 1
         while end < last and self._due_s(block[end], end - begin) <= now_s:

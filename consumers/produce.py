@@ -58,7 +58,8 @@ async def produce_interactions(
         items_topic: Kafka topic of those whose logical topic is ``items``.
         rate: Records per second; None for no such pace.
         speed: Times real time by the records' own times; None for no such pace.
-        on_progress: Called a few times a second, and once at the end.
+        on_progress: Called a few times a second, also while nothing is due, and once at the end;
+            what it raises ends the run.
         stop: Set by the caller to end: what is in flight is waited for.
         start_index: Index of the source's first record (a resumed log), for ``next_index``.
         compression: ``gzip``, ``snappy``, ``lz4``, ``zstd`` or None.
@@ -119,15 +120,17 @@ async def _run(
         if block is None:
             break
         begin = 0
-        while begin < len(block) and not stop.is_set() and not run.error:
+        while not stop.is_set() and not run.error:
+            if on_progress is not None and time.monotonic() >= next_progress:
+                on_progress(run.report(pace.behind_s))
+                next_progress = time.monotonic() + _PROGRESS_S
+            if begin >= len(block):
+                break
             end = await pace.wait_for_due(block, begin, stop)  # 2
             for record in block[begin:end]:
                 await run.append(record)  # 3
             begin = end
             await run.send_all()  # 4
-            if on_progress is not None and time.monotonic() >= next_progress:
-                on_progress(run.report(pace.behind_s))
-                next_progress = time.monotonic() + _PROGRESS_S
     await run.drain()  # 5
 
 

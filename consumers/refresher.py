@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import replace
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class Refresher:
             lists = self._state_executor.submit(self._rerank, refresh, ranker, scores).result()
             if lists is not None:
                 return lists
-            again = self._state_executor.submit(self._pipeline.retrieve_again, refresh).result()
+            again = self._state_executor.submit(self._retrieve_again, refresh).result()
             if again is None:
                 return None
             refresh = again
@@ -109,9 +110,23 @@ class Refresher:
             refresh, scores, model=ranker.name, model_sequence=ranker.sequence
         )
 
+    def _retrieve_again(self, refresh: Refresh) -> Refresh | None:
+        """Repeat step 7: the catalogue's rows changed meanwhile; None if the partition moved.
+
+        The lists keep the offset that was read first: who was erased meanwhile reads as a cold
+        user, and at a newer offset his list would pass the tombstone.
+        """
+        users = refresh.users
+        if users.partition not in self._pipeline.engine.users:
+            return None
+        again = self._pipeline.read_users(
+            users.partition, users.user_ids, now_ms=int(users.now_ms.max())
+        )
+        return self._pipeline.retrieve(replace(again, next_offset=users.next_offset))
+
     def _all_at_once(self, refresh: Refresh) -> RecommendationBatch | None:
         """Retrieve, rank by fusion and rerank in one go: the catalogue churns too fast."""
-        again = self._pipeline.retrieve_again(refresh)
+        again = self._retrieve_again(refresh)
         if again is None:
             return None
         scores = self._pipeline.score(again, self._fallback)

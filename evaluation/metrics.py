@@ -47,25 +47,40 @@ class Means:
         }
 
 
-def means(ranks: NDArray[np.float64]) -> Means:
-    """Average over ranks; 0 stands for a miss.
+def gains(ranks: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+    """Return each metric's gain of every test, float64 (T,); rank 0 stands for a miss.
 
     NDCG with one relevant item is 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002, "Cumulated
     gain-based evaluation of IR techniques").
+
+    >>> gains(np.array([3.0, 0.0]))["ndcg@10"].tolist()
+    [0.5, 0.0]
+    """
+    hit = (ranks > 0) & (ranks <= HIT_AT)
+    deep = (ranks > 0) & (ranks <= DEEP_AT)
+    safe = np.where(ranks > 0, ranks, 1.0)
+    return {
+        "hr@10": hit.astype(np.float64),
+        "ndcg@10": np.where(hit, 1.0 / np.log2(safe + 1.0), 0.0),
+        "mrr@20": np.where(deep, 1.0 / safe, 0.0),
+        "hr@20": deep.astype(np.float64),
+    }
+
+
+def means(ranks: NDArray[np.float64]) -> Means:
+    """Average over ranks; 0 stands for a miss.
 
     >>> means(np.array([1.0, 3.0, 0.0, 15.0])).as_json()
     {'tested': 4, 'hr@10': 0.5, 'ndcg@10': 0.375, 'mrr@20': 0.35, 'hr@20': 0.75}
     """
     if len(ranks) == 0:
         return Means(hr10=0.0, ndcg10=0.0, mrr20=0.0, hr20=0.0, num_tested=0)
-    hit = (ranks > 0) & (ranks <= HIT_AT)
-    deep = (ranks > 0) & (ranks <= DEEP_AT)
-    safe = np.where(ranks > 0, ranks, 1.0)
+    each = gains(ranks)
     return Means(
-        hr10=float(hit.mean()),
-        ndcg10=float(np.where(hit, 1.0 / np.log2(safe + 1.0), 0.0).mean()),
-        mrr20=float(np.where(deep, 1.0 / safe, 0.0).mean()),
-        hr20=float(deep.mean()),
+        hr10=float(each["hr@10"].mean()),
+        ndcg10=float(each["ndcg@10"].mean()),
+        mrr20=float(each["mrr@20"].mean()),
+        hr20=float(each["hr@20"].mean()),
         num_tested=len(ranks),
     )
 

@@ -12,12 +12,11 @@ in evaluation. Reading, writing, threads and step 10 (`consumers.sink`) belong t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from models.ranking import Ranker, RankerScores
-from stream.candidates import RecommendationBatch, UserBatch
+from stream.candidates import CandidateBatch, RecommendationBatch, UserBatch
 from stream.decode import decode_events
 from stream.decode_items import decode_items
 from stream.engine import Engine
@@ -117,7 +116,7 @@ class Pipeline:
     def retrieve(self, users: UserBatch) -> Refresh:
         """Run step 7: candidates with provenance, and copies of all that a ranker may want."""
         catalogue = self.engine.catalogue
-        candidates = retrieve(users, catalogue, limits=self._retrieval, shared=self._shared)
+        candidates = self.propose(users)
         return Refresh(
             users=users,
             candidates=candidates,
@@ -125,14 +124,9 @@ class Pipeline:
             catalogue_epoch=catalogue.epoch,
         )
 
-    def retrieve_again(self, refresh: Refresh) -> Refresh | None:
-        """Repeat step 7: the catalogue's rows changed meanwhile; None if the partition moved."""
-        users = refresh.users
-        if users.partition not in self.engine.users:
-            return None
-        # Who was erased meanwhile is cold now: at a newer offset his list would pass the tombstone.
-        again = self.read_users(users.partition, users.user_ids, now_ms=int(users.now_ms.max()))
-        return self.retrieve(replace(again, next_offset=users.next_offset))
+    def propose(self, users: UserBatch) -> CandidateBatch:
+        """Run step 7 without the copies for a ranker (a source alone, in evaluation)."""
+        return retrieve(users, self.engine.catalogue, limits=self._retrieval, shared=self._shared)
 
     @staticmethod
     def score(refresh: Refresh, ranker: Ranker) -> RankerScores:

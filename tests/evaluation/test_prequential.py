@@ -1,12 +1,19 @@
-"""The protocol on logs small enough to compute by hand, and its two leakage tests."""
+"""The protocol on logs small enough to compute by hand."""
 
-import json
-
-import numpy as np
 import pytest
 
-from evaluation.prequential import group_order
-from tests.evaluation.tiny_logs import START_MS, Event, decode, evaluate
+from evaluation.prequential import Contender, Prequential, Protocol, group_order
+from models.fusion import FusionRanker
+from stream.candidates import SOURCES
+from stream.pipeline import Pipeline
+from tests.evaluation.tiny_logs import (
+    Event,
+    decode,
+    evaluate,
+    network_trainer,
+    small_pipeline,
+    small_replay,
+)
 
 
 def test_popularity_by_hand() -> None:
@@ -18,9 +25,9 @@ def test_popularity_by_hand() -> None:
     ]
     outcome = evaluate(log, source="trending")
     assert outcome.ranks == [0.0, 1.0, 0.0, 2.0]
-    assert outcome.is_known == [False, True, False, True]
-    assert outcome.is_new_to_user == [False, True, False, True]
-    assert outcome.has_history == [False, False, True, True]
+    assert outcome.tests.is_known == [False, True, False, True]
+    assert outcome.tests.is_new_to_user == [False, True, False, True]
+    assert outcome.tests.has_history == [False, False, True, True]
     summary = outcome.summary()
     assert summary["tested"] == 4
     assert summary["hr@10"] == 0.5
@@ -53,7 +60,7 @@ def test_own_items_are_candidates_only_where_repeats_are_allowed() -> None:
     excluded = evaluate(log, source="trending", allow_repeats=False)
     assert allowed.ranks[2] > 0
     assert excluded.ranks[2:] == [0.0, 1.0]
-    assert allowed.is_new_to_user == [False, False, False, True]
+    assert allowed.tests.is_new_to_user == [False, False, False, True]
 
 
 def test_groups_of_one_user_and_time_stand_at_their_first_event() -> None:
@@ -70,7 +77,7 @@ def test_a_group_is_tested_before_any_of_it_is_learned() -> None:
     log = [Event("u1", "a", 1), Event("u1", "b", 2), Event("u1", "b", 2), Event("u1", "a", 2)]
     outcome = evaluate(log, source="recent")
     assert outcome.ranks == [0.0, 0.0, 0.0, 1.0]
-    assert outcome.is_known == [False, False, False, True]
+    assert outcome.tests.is_known == [False, False, False, True]
 
 
 def test_the_warm_up_only_learns_and_every_kth_is_tested() -> None:
@@ -88,8 +95,8 @@ def test_what_is_no_wish_is_learned_and_not_tested() -> None:
     outcome = evaluate(log, source="recent")
     assert len(outcome.ranks) == 2
     # After the erase the user starts anew.
-    assert outcome.has_history == [False, False]
-    assert outcome.is_new_to_user == [False, True]
+    assert outcome.tests.has_history == [False, False]
+    assert outcome.tests.is_new_to_user == [False, True]
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:
@@ -103,52 +110,36 @@ def test_neighbours_wait_for_the_interval_of_signals() -> None:
     assert evaluate(log, source="cooccurrence", interval_ms=60_000).ranks[-1] == 0.0
 
 
-def busy_log(seed: int = 0, num_events: int = 160) -> list[Event]:
-    """Return a log with repeats, equal times and several types."""
-    random = np.random.default_rng(seed)
-    times = np.sort(random.integers(0, num_events * 2, num_events)).tolist()
-    return [
-        Event(f"u{random.integers(8)}", f"i{random.integers(20)}", at,
-              str(random.choice(["watch", "like", "share"])))
-        for at in times
-    ]  # fmt: skip
+def test_contenders_side_by_side_answer_as_each_does_alone() -> None:
+    log = [Event(f"u{at % 5}", f"i{at * 7 % 11}", at) for at in range(80)]
+    replay, trainer = small_replay(), network_trainer()
+
+    def alone(name: str) -> Pipeline:
+        return small_pipeline(replay.engine, sources=(name,))
+
+    contenders = [Contender(name=name, pipeline=alone(name)) for name in SOURCES]
+    fusion = FusionRanker((1.0,) * len(SOURCES))
+    contenders += [
+        Contender(
+            name="network", pipeline=replay.pipeline, ranker=trainer.scorer(), trainer=trainer
+        ),
+        Contender(name="fusion", pipeline=replay.pipeline, ranker=fusion),
+    ]
+    together = Prequential(replay, contenders, protocol=Protocol(warmup=0.1)).run(decode(log))
+    assert [each.name for each in together] == [*SOURCES, "network", "fusion"]
+    for each in together:
+        source = each.name if each.name in SOURCES else None
+        single = evaluate(log, source=source, learn=each.name == "network", warmup=0.1)
+        assert each.summary() == single.summary(), each.name
+        assert each.tests is together[0].tests
 
 
-@pytest.mark.parametrize("learn", [False, True], ids=["fusion", "network"])
-def test_shuffling_the_future_changes_no_list_of_the_past(learn: bool) -> None:
-    log = busy_log()
-    cut = len(log) // 2
-    while log[cut].at == log[cut - 1].at:  # Groups are tested whole.
-        cut += 1
-    random = np.random.default_rng(1)
-    future = [log[place] for place in cut + random.permutation(len(log) - cut)]
-    times = sorted(event.at for event in future)
-    shuffled = [event._replace(at=at) for event, at in zip(future, times, strict=True)]
-    seen: list[list[tuple[object, ...]]] = []
-    for each in (log, log[:cut] + shuffled):
-        lists: list[tuple[object, ...]] = []
-        # The last state of the past is tested too: by the first event of the future.
-        evaluate(each, learn=learn, on_list=lambda *found, into=lists: into.append(found))
-        moment = START_MS + log[cut].at * 1000
-        seen.append([found for found in lists if found[1] < moment])  # type: ignore[operator]
-    assert seen[0] == seen[1]
-    assert len(seen[0]) > 40
-
-
-@pytest.mark.parametrize("learn", [False, True], ids=["fusion", "network"])
-def test_a_canary_is_never_recommended_before_it_appears(learn: bool) -> None:
-    log = busy_log(seed=3, num_events=120)
-    end = log[-1].at + 10
-    log += [Event("u1", "canary", end), Event("u2", "canary", end + 1), Event("u3", "i1", end + 2)]
-    canary = {
-        "item_id": "canary", "author_id": "x", "created_at": START_MS, "ts": START_MS + end * 1000,
-    }  # fmt: skip
-    when: list[int] = []
-
-    def note(_: bytes, now_ms: int, items: list[bytes], __: list[float]) -> None:
-        if b"canary" in items:
-            when.append(now_ms)
-
-    evaluate(log, learn=learn, items=[json.dumps(canary).encode()], on_list=note)
-    assert when
-    assert min(when) >= START_MS + end * 1000
+def test_cold_users_and_new_items_are_parts_of_the_tests() -> None:
+    log = [Event(f"u{at}", "a", at) for at in range(8)] + [Event("u0", "b", 9)]
+    summary = evaluate(log, source="trending").summary()
+    assert summary["cold_users"]["tested"] == 8  # type: ignore[index]
+    # The first six events on a found at most five before; so did the one on b.
+    assert summary["new_items"]["tested"] == 7  # type: ignore[index]
+    assert summary["new_items"]["hr@10"] == pytest.approx(5 / 7, abs=1e-6)  # type: ignore[index]
+    assert summary["beyond_accuracy"]["lists"] == 9  # type: ignore[index]
+    assert summary["beyond_accuracy"]["coverage"] == 0.5  # type: ignore[index]

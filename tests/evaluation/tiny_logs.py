@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from evaluation.prequential import Outcome, Prequential, Protocol
+from evaluation.prequential import Contender, Outcome, Prequential, Protocol
 from models.fusion import FusionRanker
 from models.network import NetworkConfig
 from models.training import Trainer
@@ -76,16 +76,23 @@ def small_replay(
         item_limits=ItemLimits(max_items=300, max_ids=600, max_pairs=65_536),
         catalogue_limits=CatalogueLimits(max_items=300, dim=DIM),
     )
+    pipeline = small_pipeline(engine, sources=sources, allow_repeats=allow_repeats)
+    return Replay(pipeline, signals_interval_ms=interval_ms, announcements=Announcements(items))
+
+
+def small_pipeline(
+    engine: Engine, *, sources: tuple[str, ...] = SOURCES, allow_repeats: bool = True
+) -> Pipeline:
+    """Return the ten steps over a small engine."""
     retrieval = RetrievalLimits(
         sources=sources,
         allow_repeats=allow_repeats,
         trending_half_life_ms=30 * 86_400_000,
         shared_bucket_ms=1,
     )
-    pipeline = Pipeline(
+    return Pipeline(
         engine, retrieval=retrieval, reranking=RerankLimits(allow_repeats=allow_repeats)
     )
-    return Replay(pipeline, signals_interval_ms=interval_ms, announcements=Announcements(items))
 
 
 def network_trainer() -> Trainer:
@@ -114,14 +121,21 @@ def evaluate(
     )
     trainer = network_trainer() if learn else None
     names = replay.engine.catalogue.items
-    return Prequential(
-        replay,
-        ranker=trainer.scorer() if trainer else FusionRanker((1.0,) * len(SOURCES)),
-        protocol=Protocol(source=source, warmup=warmup, every=every, allow_repeats=allow_repeats),
+    fusion = FusionRanker((1.0,) * len(SOURCES))
+    contender = Contender(
+        name=source or ("network" if learn else "fusion"),
+        pipeline=replay.pipeline,
+        ranker=None if source else trainer.scorer() if trainer else fusion,
         trainer=trainer,
+    )
+    (outcome,) = Prequential(
+        replay,
+        [contender],
+        protocol=Protocol(warmup=warmup, every=every, allow_repeats=allow_repeats),
         on_list=None
         if on_list is None
-        else lambda user, now_ms, rows, scores: on_list(
+        else lambda _, user, now_ms, rows, scores: on_list(
             user, now_ms, names.ids(rows), scores.tolist()
         ),
     ).run(decode(events))
+    return outcome
