@@ -9,7 +9,6 @@ from typing import Any, Self
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from headwater_client.event_methods import wall_ms
 from headwater_client.lists import (
@@ -20,7 +19,13 @@ from headwater_client.lists import (
     read_hashes,
     similar_key,
 )
-from headwater_client.redis_errors import explain, first_error, invalid_url, place_of
+from headwater_client.redis_errors import (
+    REDIS_ERRORS,
+    explain,
+    first_error,
+    invalid_url,
+    place_of,
+)
 
 
 class AsyncRecommendationReader:
@@ -106,7 +111,7 @@ class AsyncRecommendationReader:
                 replies = await pipeline.execute(raise_on_error=False)
             if error := first_error(replies):
                 raise error
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             raise explain(error, self._place) from error
         return read_hashes(users, replies, now_ms=self._now_ms(), fallback=fallback)
 
@@ -125,7 +130,7 @@ class AsyncRecommendationReader:
     async def _read(self, key: str, *, is_fallback: bool = False) -> Recommendations | None:
         try:
             found: Mapping[bytes, bytes] = await self._redis.hgetall(key)
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             raise explain(error, self._place) from error
         return read_hash(key, found, now_ms=self._now_ms(), is_fallback=is_fallback)
 

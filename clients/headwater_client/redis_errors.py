@@ -24,6 +24,9 @@ from headwater_client.errors import (
     UnreadableList,
 )
 
+# What reading from Redis can raise; redis-py's cluster errors are no RedisError.
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
+
 
 def place_of(url: str) -> str:
     """Return the part of a URL that may be shown.
