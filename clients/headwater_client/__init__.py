@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from headwater_client.errors import (
         BufferFull,
         DeliveryFailed,
+        EngineFailed,
         HeadwaterClientError,
         InvalidAddress,
         InvalidEvent,
@@ -37,6 +38,7 @@ __all__ = [
     "BufferFull",
     "Delivery",
     "DeliveryFailed",
+    "EngineFailed",
     "EventProducer",
     "HeadwaterClientError",
     "Interaction",

@@ -9,7 +9,8 @@ HeadwaterClientError
 ├── KafkaUnreachable    Kafka did not answer within its bound, or has no such topic
 ├── ProducerClosed      a call on a producer that was closed, or not started yet
 ├── RedisUnreachable    Redis did not answer within its bound
-└── UnreadableList      what stands in Redis is no list of Headwater's
+├── UnreadableList      what stands in Redis is no list of Headwater's
+└── EngineFailed        in tests: a Headwater process did not start, answer or end well
 ```
 Every message says what was expected, what came and what to do; none repeats a password or an id
 that was refused.
@@ -66,3 +67,7 @@ class RedisUnreachable(HeadwaterClientError):
 
 class UnreadableList(HeadwaterClientError):
     """What stands in Redis under a list's key is no list of Headwater's."""
+
+
+class EngineFailed(HeadwaterClientError):
+    """A Headwater process that a test started did not start, answer or end well."""

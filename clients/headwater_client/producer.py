@@ -11,10 +11,6 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from kafka import KafkaProducer
-from kafka.errors import KafkaError
-from kafka.partitioner import Partitioner
-
 from headwater_client.buffers import ByteBuffer
 from headwater_client.deliveries import Delivery, Failures, Outcome, Receipt
 from headwater_client.errors import (
@@ -26,6 +22,7 @@ from headwater_client.errors import (
 from headwater_client.event_methods import EventMethods, wall_ms
 from headwater_client.kafka_errors import unreachable
 from headwater_client.kafka_options import NO_OPTIONS, joined
+from headwater_client.kafka_python import KafkaError, KafkaProducer, Partitioner
 from headwater_client.partitioning import partition_of
 from headwater_client.records import OutgoingRecord
 
