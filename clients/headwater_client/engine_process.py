@@ -17,10 +17,10 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -34,6 +34,9 @@ _ANSWER_BOUND_S = 10.0
 _LAST_WORDS_S = 5.0
 _POLL_S = 0.02
 _SHOWN_CHARS = 2_000
+
+
+Found = TypeVar("Found")
 
 
 class Replayed(BaseModel):
@@ -186,8 +189,8 @@ class EngineProcess:
     def settle(self, timeout_s: float = 60.0) -> None:
         """Wait until every event sent so far has counted, and its user's list is in Redis.
 
-        The lists of similar items and the trending list follow at their own pace (by default
-        within a second).
+        The lists of similar items and the trending list follow at their own pace: wait for them
+        with :meth:`until`.
 
         Raises:
             EngineFailed: It did not come to rest within the bound.
@@ -205,6 +208,20 @@ class EngineProcess:
                 time.sleep(_POLL_S)
         finally:
             consumer.close()
+
+    def until(self, read: Callable[[], Found | None], timeout_s: float = 60.0) -> Found:
+        """Call again and again until something comes that is neither None nor empty; return it.
+
+        Raises:
+            EngineFailed: Nothing came within the bound.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not (found := read()):
+            if time.monotonic() > deadline:
+                act = f"bring about what was waited for within {timeout_s:g} s"
+                raise self._failed(repr(found), act=act)
+            time.sleep(_POLL_S)
+        return found
 
     def _is_settled(self, consumer: Any) -> bool:
         from headwater_client.kafka_python import TopicPartition
