@@ -86,7 +86,8 @@ class RecommendationReader:
             fallback: Give the trending list (``is_fallback``) to a user without one.
 
         Returns:
-            The list; None when there is none, nor a trending one.
+            The list; None when there is none, nor a trending one. A list of the user's own may be
+            empty, where all that could be recommended was seen: it is given as it is.
         """
         found = self._read(list_key(user_id))
         return self.trending() if found is None and fallback else found
