@@ -86,7 +86,7 @@ class EventProducer(EventMethods[Delivery]):
         self._buffer = ByteBuffer(max_buffered_bytes)
         self._failures = Failures()
         options: dict[str, Any] = {
-            "bootstrap_servers": kafka.split(","),
+            "bootstrap_servers": [each.strip() for each in kafka.split(",")],
             "bootstrap_timeout_ms": connect_timeout_ms,
             "acks": "all",
             # A retry may write a record twice; its event_id makes that once. One request at a
