@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -40,8 +41,12 @@ every_producer = pytest.mark.parametrize("send", SENDERS.values(), ids=SENDERS)
 
 
 @pytest.fixture
-def dying_kafka(kafka_server: Callable[..., KafkaServer]) -> Iterator[KafkaServer]:
+def dying_kafka(
+    kafka_server: Callable[..., KafkaServer], caplog: pytest.LogCaptureFixture
+) -> Iterator[KafkaServer]:
     """Give a Kafka of one's own that has the topic; its clients' sockets are collected here."""
+    # Captured log records would hold connections, and these their sockets, beyond this test.
+    caplog.set_level(logging.CRITICAL + 1, logger="kafka")
     server = kafka_server()
     admin = KafkaAdminClient(bootstrap_servers=server.bootstrap)
     admin.create_topics([NewTopic(name="interactions", num_partitions=2, replication_factor=1)])
@@ -295,6 +300,37 @@ def test_without_kafka_awaits_fail_in_time_and_go_on_after_it(
         await producer.close()
 
     asyncio.run(run())
+
+
+@without_kafka
+def test_what_waits_while_kafka_is_away_arrives_in_order(dying_kafka: KafkaServer) -> None:
+    server = dying_kafka
+    items = [f"i{number}" for number in range(30)]
+
+    async def send_all(producer: AsyncEventProducer) -> None:
+        for item in items:
+            await producer.like("async", item)
+
+    async def run() -> None:
+        async with AsyncEventProducer(server.bootstrap) as tasks:
+            await tasks.like("async", "before")
+            with EventProducer(server.bootstrap) as threads:
+                threads.like("sync", "before").result(20)
+                server.kill()
+                for item in items:
+                    threads.like("sync", item)
+                sending = asyncio.create_task(send_all(tasks))
+                await asyncio.to_thread(server.start)
+                await sending
+                await asyncio.to_thread(threads.flush)
+
+    asyncio.run(run())
+    records = records_of(server.bootstrap, "interactions")
+    events = [json.loads(records[place].value) for place in sorted(records)]
+    for user in ("sync", "async"):
+        # A retry may stand there twice; its event_id makes that one.
+        mine = {each["event_id"]: each["item_id"] for each in events if each["user_id"] == user}
+        assert list(mine.values()) == ["before", *items]
 
 
 def test_values_are_plain_json_without_nulls(kafka: str, topic: Topics) -> None:
