@@ -97,6 +97,8 @@ class EventProducer(EventMethods[Delivery]):
             "delivery_timeout_ms": delivery_timeout_ms,
             "request_timeout_ms": max(1, (delivery_timeout_ms - linger_ms) // 2),
             "max_block_ms": buffer_timeout_ms,
+            # Not half a minute: what is sent after an outage has its own time limit.
+            "reconnect_backoff_max_ms": 1_000,
             # A broker that makes topics would make this one with too few partitions.
             "allow_auto_create_topics": False,
             "partitioner": _UserPartitioner(),
