@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-ROOMS := stream consumers state models local evaluation
+ROOMS := stream consumers state models local evaluation clients/headwater_client
 CODE := $(ROOMS) tests benchmarks
 
 # For `make demo`: how long in s, events per second, times real time, 1 for no live view.
@@ -65,7 +65,7 @@ bench: $(STAMP) ## every benchmark, one after the other; each prints one line of
 install: $(STAMP) ## only the environment in .venv
 
 # The environment is made once, and again when what it depends on changes.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml clients/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "expected Python 3.11 or newer, found $$($(PYTHON) --version 2>&1 || true):" \
 	    "name another one, as in make PYTHON=python3.12" >&2; exit 1; }
@@ -74,7 +74,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  "and its CUDA libraries are nearly all of it)" >&2
 	@echo "and take 5.5 GB unpacked: about four minutes on a fast line, ten at 50 Mbit/s." >&2
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev]'
+	  --constraint constraints.txt --editable '.[dev]' --editable './clients[testing]'
 	@echo "Fetching Apache Kafka's jars (45 MB), once" >&2
 	@$(BIN)/python -c 'from local.kafka_jars import kafka_jars; kafka_jars()'
 	@echo "Compiling kernels for this processor, once: one to two minutes" >&2

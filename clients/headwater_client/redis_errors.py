@@ -1,0 +1,74 @@
+"""What went wrong with Redis, in the client's own words; no message holds the URL's password."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import urlsplit
+
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    MovedError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+
+from headwater_client.errors import (
+    HeadwaterClientError,
+    InvalidAddress,
+    RedisUnreachable,
+    UnreadableList,
+)
+
+# What reading from Redis can raise; redis-py's cluster errors are no RedisError.
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
+
+
+def place_of(url: str) -> str:
+    """Return the part of a URL that may be shown.
+
+    >>> place_of("redis://ann:secret@example.org:6379/0")
+    'example.org:6379'
+    """
+    return urlsplit(url).netloc.rpartition("@")[2] or "the given socket"
+
+
+def invalid_url() -> InvalidAddress:
+    """Return the error for a URL that is none; neither it nor its parts are shown."""
+    return InvalidAddress(
+        "expected a URL like redis://host:port/0 (rediss:// for TLS, unix://path), it is none; are "
+        "special characters of the password percent-encoded?"
+    )
+
+
+def explain(error: BaseException, place: str) -> HeadwaterClientError:
+    """Return what to raise for an error of the Redis library."""
+    if isinstance(error, MovedError | AskError):
+        message = f"expected a single Redis at {place}, a cluster answered: pass is_cluster=True"
+        return InvalidAddress(message)
+    if isinstance(error, AuthenticationError | NoPermissionError):
+        return RedisUnreachable(
+            f"expected Redis at {place} to let this user read, it does not ({error}): look at user "
+            f"and password in the URL, and at the user's rights (HGETALL on rec:* and sim:*)"
+        )
+    if isinstance(error, RedisClusterException) and "cluster mode" in str(error).lower():
+        message = f"expected a Redis Cluster at {place}, it is none: pass is_cluster=False"
+        return InvalidAddress(message)
+    if isinstance(error, ResponseError) and not isinstance(error, ClusterDownError):
+        return UnreadableList(
+            f"expected lists of Headwater's in Redis at {place}, it said {error}: does another "
+            f"program write to these keys?"
+        )
+    return RedisUnreachable(
+        f"expected Redis at {place} to answer in time, it did not ({type(error).__name__}: "
+        f"{error}): is the address right, and the server up?"
+    )
+
+
+def first_error(replies: Iterable[Any]) -> RedisError | None:
+    """Return the first reply of a pipeline that is an error."""
+    return next((reply for reply in replies if isinstance(reply, RedisError)), None)

@@ -1,0 +1,162 @@
+"""The wire contract: what Headwater takes from Kafka, as pydantic models.
+
+A copy of the engine's own models (this distribution needs nothing of the engine); a test of the
+engine's repository holds the two equal: the same JSON Schema, the same verdict on the same records.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+# Bytes of one interaction record's value; a larger one is an attack or a mistake.
+MAX_VALUE_BYTES = 16 * 1024
+# Bytes of one item record's value: 4,096 floats of 20 characters, and text beside them.
+MAX_ITEM_BYTES = 256 * 1024
+# Characters (Unicode code points) of an id; hence at most 256 bytes of UTF-8.
+MAX_ID_CHARS = 64
+# 2100-01-01T00:00:00Z in ms, exclusive: what lies beyond is microseconds or nonsense.
+MAX_TIME_MS = 4_102_444_800_000
+# Seven days in ms, inclusive: loops and long live streams fit, nonsense does not.
+MAX_WATCH_MS = 604_800_000
+# Largest position in a list, inclusive.
+MAX_POSITION = 1_000_000
+MAX_TEXT_CHARS = 256
+MAX_TITLE_CHARS = 1024
+MAX_TAGS = 64
+MAX_EMBEDDING_DIM = 4096
+# Absolute bound of an embedding's number: far from float32 overflow when squared and summed.
+MAX_EMBEDDING_VALUE = 1e6
+
+
+# No C0, DEL or C1 control character: ids stand in Redis keys, terminals and logs.
+_ID_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
+# The same for readers whose ``$`` also matches before a last newline (Python, PCRE).
+_PORTABLE_ID_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])"
+
+Id = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_ID_CHARS,
+        pattern=_ID_PATTERN,
+        json_schema_extra={"pattern": _PORTABLE_ID_PATTERN},
+    ),
+]
+TimeMs = Annotated[int, Field(ge=0, lt=MAX_TIME_MS)]
+LengthMs = Annotated[int, Field(ge=0, le=MAX_WATCH_MS)]
+ActionName = Literal[
+    "watch", "like", "comment", "share", "not_interested", "follow", "unlike", "erase"
+]
+
+# What JSON Schema says of the rules between an interaction's fields.
+_INTERACTION_RULES: dict[str, Any] = {
+    "allOf": [
+        {
+            "if": {"properties": {"type": {"const": "watch"}}},
+            "then": {
+                "required": ["watch_ms", "duration_ms"],
+                "properties": {
+                    "watch_ms": {"type": "integer"},
+                    "duration_ms": {"type": "integer", "exclusiveMinimum": 0},
+                },
+            },
+        },
+        {
+            "if": {"properties": {"type": {"not": {"const": "erase"}}}},
+            "then": {"required": ["item_id"], "properties": {"item_id": {"type": "string"}}},
+        },
+    ]
+}
+
+
+class _WireModel(BaseModel):
+    model_config = ConfigDict(
+        strict=True, extra="ignore", frozen=True, hide_input_in_errors=True, ser_json_inf_nan="null"
+    )
+
+
+class Interaction(_WireModel):
+    """One action of one user; the value of a record of the topic ``interactions``.
+
+    Numbers are plain JSON integers: ``1.0``, ``1e3``, ``true`` and ``"1"`` are wrong types.
+    An optional field may be absent or null, with the same meaning. A field given twice counts
+    as its last value, like everywhere in JSON. Unknown fields are ignored and counted.
+    """
+
+    model_config = ConfigDict(json_schema_extra=_INTERACTION_RULES)
+
+    event_id: Id = Field(description="Unique per user; a repeated one is a duplicate.")
+    type: ActionName = Field(description="What the user did.")
+    user_id: Id = Field(description="Who acted; decides the partition.")
+    item_id: Id | None = Field(
+        default=None, description="On what; required for every type but erase."
+    )
+    ts: TimeMs = Field(description="Event time, ms since 1970 UTC.")
+    watch_ms: LengthMs | None = Field(
+        default=None,
+        description="Watched time, ms; required for watch; loops may exceed duration_ms.",
+    )
+    duration_ms: LengthMs | None = Field(
+        default=None, description="Length of the item, ms; required and above 0 for watch."
+    )
+    request_id: str | None = Field(default=None, description="Which list the item was shown in.")
+    position: Annotated[int, Field(ge=0, le=MAX_POSITION)] | None = Field(
+        default=None, description="Place in that list, 0 first."
+    )
+    device: str | None = Field(default=None, description="Kind of device, free text.")
+
+    @model_validator(mode="after")
+    def _check_rules_between_fields(self) -> Self:
+        needed: list[tuple[str, object]] = []
+        if self.type != "erase":
+            needed.append(("item_id", self.item_id))
+        if self.type == "watch":
+            needed += [("watch_ms", self.watch_ms), ("duration_ms", self.duration_ms)]
+        for field, came in needed:
+            if came is None:
+                code, text = "missing_field", "{field} is required for type {action}, none came"
+                raise PydanticCustomError(code, text, {"field": field, "action": self.type})
+        if self.type == "watch" and self.duration_ms == 0:
+            code, text = "out_of_range", "duration_ms of a watch should be above 0, 0 came"
+            raise PydanticCustomError(code, text)
+        return self
+
+
+class Item(_WireModel):
+    """One item of the catalogue; the value of a record of the compacted topic ``items``.
+
+    The record's key is the ``item_id``; a record with that key and no value removes the item.
+    """
+
+    item_id: Id
+    author_id: Id
+    created_at: TimeMs = Field(description="Birth of the item, ms since 1970 UTC.")
+    duration_ms: LengthMs | None = Field(default=None, description="Length, ms.")
+    category: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)] | None = None
+    tags: (
+        Annotated[
+            list[Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)]],
+            Field(max_length=MAX_TAGS),
+        ]
+        | None
+    ) = None
+    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS)] | None = None
+    embedding: (
+        Annotated[
+            list[
+                Annotated[
+                    float,
+                    Field(ge=-MAX_EMBEDDING_VALUE, le=MAX_EMBEDDING_VALUE, allow_inf_nan=False),
+                ]
+            ],
+            Field(min_length=1, max_length=MAX_EMBEDDING_DIM),
+        ]
+        | None
+    ) = Field(default=None, description="Content vector, any dimension, need not be normalised.")
+    kind: Literal["video", "live", "product"] = "video"
+    status: Literal["live", "hidden"] = Field(
+        default="live", description="A hidden item is known but never recommended."
+    )

@@ -1,0 +1,370 @@
+"""Both producers against Apache Kafka: what arrives, and what is said when nothing does."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from kafka.admin import KafkaAdminClient, NewTopic
+
+from headwater_client import (
+    AsyncEventProducer,
+    BufferFull,
+    Delivery,
+    DeliveryFailed,
+    EventProducer,
+    Interaction,
+    InvalidAddress,
+    InvalidEvent,
+    Item,
+    KafkaUnreachable,
+    ProducerClosed,
+    Receipt,
+)
+from local.kafka import KafkaServer
+from state.hashing import partition_of
+from stream import wire
+from tests.clients.sendings import SENDERS, Send, call, records_of
+
+pytestmark = pytest.mark.kafka
+
+# kafka-python leaves the socket of each failed connection to the garbage collector.
+without_kafka = pytest.mark.filterwarnings("ignore:unclosed .*socket:ResourceWarning")
+Topics = Callable[..., str]
+every_producer = pytest.mark.parametrize("send", SENDERS.values(), ids=SENDERS)
+
+
+@pytest.fixture
+def collected_sockets(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Collect the sockets of failed connections within this test."""
+    # Captured log records would hold connections, and these their sockets, beyond it.
+    caplog.set_level(logging.CRITICAL + 1, logger="kafka")
+    yield
+    gc.collect()
+
+
+@pytest.fixture
+def dying_kafka(collected_sockets: None, kafka_server: Callable[..., KafkaServer]) -> KafkaServer:
+    """Give a Kafka of one's own that has the topic."""
+    server = kafka_server()
+    admin = KafkaAdminClient(bootstrap_servers=server.bootstrap)
+    admin.create_topics([NewTopic(name="interactions", num_partitions=2, replication_factor=1)])
+    admin.close()
+    return server
+
+
+def home_of(user_id: str, num_partitions: int) -> int:
+    key = np.frombuffer(user_id.encode(), np.uint8)
+    return int(partition_of(key, 0, len(key), num_partitions))
+
+
+@every_producer
+def test_every_kind_of_event_arrives_as_the_contract_wants_it(
+    send: Send, kafka: str, topic: Topics
+) -> None:
+    name = topic("interactions")
+    calls = [
+        call("watch", "ann", "i1", watch_ms=5, duration_ms=9, ts=1_000, event_id="e1", position=0),
+        call("like", "ann", "i2", device="tv", request_id="r"),
+        *(
+            call(each, "béa", "i3")
+            for each in ("unlike", "comment", "share", "follow", "not_interested")
+        ),
+        call("erase", "bob"),
+        call("send", Interaction(event_id="e9", type="like", user_id="bob", item_id="i", ts=7)),
+    ]
+    receipts = send(kafka, calls, topic=name, now_ms=lambda: 77)
+    records = records_of(kafka, name)
+    assert len(records) == len(calls)
+    events = []
+    for receipt in receipts:
+        record = records[receipt.partition, receipt.offset]
+        event = wire.Interaction.model_validate_json(record.value)
+        assert (receipt.topic, receipt.record_id) == (name, event.event_id)
+        assert record.key == event.user_id.encode()
+        events.append(event)
+    expected = ["watch", "like", "unlike", "comment", "share", "follow", "not_interested", "erase"]
+    assert [event.type for event in events] == [*expected, "like"]
+    assert [event.ts for event in events] == [1_000, *[77] * 7, 7]
+    assert events[0].model_dump(exclude_none=True) == {
+        **{"event_id": "e1", "type": "watch", "user_id": "ann", "item_id": "i1", "ts": 1_000},
+        **{"watch_ms": 5, "duration_ms": 9, "position": 0},
+    }
+    assert (events[1].device, events[1].request_id) == ("tv", "r")
+    assert len({event.event_id for event in events}) == len(events)
+
+
+@every_producer
+def test_items_are_announced_and_removed(send: Send, kafka: str, topic: Topics) -> None:
+    name = topic("items", num_partitions=1, configs={"cleanup.policy": "compact"})
+    item = Item(item_id="i1", author_id="a1", created_at=5, tags=["x"], embedding=[0.5, -1.0])
+    receipts = send(kafka, [call("announce", item), call("remove", "i1")], items_topic=name)
+    records = [records_of(kafka, name)[each.partition, each.offset] for each in receipts]
+    assert [record.key for record in records] == [b"i1", b"i1"]
+    assert wire.Item.model_validate_json(records[0].value).model_dump() == item.model_dump()
+    assert records[1].value is None
+
+
+@every_producer
+def test_each_user_is_where_the_engine_looks(send: Send, kafka: str, topic: Topics) -> None:
+    name = topic("interactions", num_partitions=11)
+    random = np.random.default_rng(3)
+    users = [
+        "".join(map(chr, random.integers(33, 2_000, random.integers(1, 60)))) for _ in range(300)
+    ]
+    users = [user for user in users if not any(0x7F <= ord(each) <= 0x9F for each in user)]
+    receipts = send(kafka, [call("like", user, "i") for user in users], topic=name)
+    assert [each.partition for each in receipts] == [home_of(user, 11) for user in users]
+    assert len({each.partition for each in receipts}) == 11
+
+
+@every_producer
+def test_a_users_events_stand_in_the_order_of_the_calls(
+    send: Send, kafka: str, topic: Topics
+) -> None:
+    name = topic("interactions")
+    calls = [call("like", f"u{number % 3}", f"i{number}") for number in range(2_000)]
+    receipts = send(kafka, calls, topic=name, linger_ms=0)
+    for user in range(3):
+        offsets = [each.offset for each in receipts[user::3]]
+        assert offsets == sorted(offsets)
+
+
+@every_producer
+def test_what_headwater_would_reject_is_not_sent(send: Send, kafka: str, topic: Topics) -> None:
+    name = topic("interactions")
+    bad = [
+        call("like", "", "i"),
+        call("like", "u", "i\n"),
+        call("like", "u" * 65, "i"),
+        call("like", 5, "i"),
+        call("like", "u", "\ud800"),
+        call("like", "u", "i", ts=1.5),
+        call("like", "u", "i", ts=-1),
+        call("like", "u", "i", ts=time.time_ns()),
+        call("watch", "u", "i", watch_ms=5, duration_ms=0),
+        call("watch", "u", "i", watch_ms=None, duration_ms=5),
+        call("like", "u", "i", device="x" * wire.MAX_VALUE_BYTES),
+        call("remove", ""),
+    ]
+    for each in bad:
+        with pytest.raises(InvalidEvent, match="expected"):
+            send(kafka, [each], topic=name)
+    assert records_of(kafka, name) == {}
+
+
+@every_producer
+def test_a_buffer_that_is_smaller_than_the_load_slows_it_and_loses_nothing(
+    send: Send, kafka: str, topic: Topics
+) -> None:
+    name = topic("interactions")
+    calls = [call("like", f"u{number}", "i", device="x" * 12_000) for number in range(400)]
+    receipts = send(kafka, calls, topic=name, max_buffered_bytes=400_000)
+    assert len({(each.partition, each.offset) for each in receipts}) == 400
+
+
+@without_kafka
+@every_producer
+def test_an_address_where_nobody_answers_is_named(
+    send: Send, collected_sockets: None, free_port: Callable[[], int]
+) -> None:
+    nowhere = f"127.0.0.1:{free_port()}"
+    with pytest.raises(KafkaUnreachable, match=f"expected Kafka at {nowhere} to answer"):
+        send(nowhere, [], connect_timeout_ms=500)
+
+
+@every_producer
+def test_arguments_that_cannot_work_are_refused(send: Send, kafka: str) -> None:
+    for options, named in (
+        ({"max_buffered_bytes": 5}, "max_buffered_bytes"),
+        ({"client_options": {"acks": 0}}, "acks"),
+        ({"client_options": {"no_such_option": 0}}, "no_such_option"),
+    ):
+        with pytest.raises(InvalidAddress, match=named):
+            send(kafka, [], **options)
+
+
+@every_producer
+def test_a_topic_that_is_not_there_is_named_and_not_made(send: Send, kafka: str) -> None:
+    options = {"topic": "no-such-topic", "buffer_timeout_ms": 700, "delivery_timeout_ms": 1_400}
+    with pytest.raises(KafkaUnreachable, match="no-such-topic"):
+        send(kafka, [call("like", "u", "i")], **options)
+
+
+def test_a_closed_producer_says_so(kafka: str, topic: Topics) -> None:
+    producer = EventProducer(kafka, topic=topic("interactions"))
+    producer.close()
+    producer.close()
+    with pytest.raises(ProducerClosed):
+        producer.like("u", "i")
+
+    async def run() -> None:
+        producer = AsyncEventProducer(kafka)
+        with pytest.raises(ProducerClosed):
+            await producer.like("u", "i")
+        await producer.start()
+        await producer.close()
+        await producer.close()
+        with pytest.raises(ProducerClosed):
+            await producer.like("u", "i")
+
+    asyncio.run(run())
+
+
+def test_a_producer_that_nobody_closed_is_noticed(kafka: str) -> None:
+    producer = EventProducer(kafka)
+    inner = producer._kafka
+    with pytest.warns(ResourceWarning, match="was not closed"):
+        del producer
+    inner.close()
+
+
+@without_kafka
+def test_the_error_of_the_block_comes_first(dying_kafka: KafkaServer) -> None:
+    server = dying_kafka
+    with pytest.raises(KeyError) as caught, quick_producer(server.bootstrap) as producer:
+        confirmed(producer, "before")
+        server.kill()
+        producer.like("u", "i", event_id="lost")
+        raise KeyError
+    assert any("(lost" in note for note in caught.value.__notes__)
+
+
+def confirmed(producer: EventProducer, item_id: str) -> Receipt:
+    """Send until it is confirmed, as an application does: the event_id makes that once."""
+    for _ in range(50):
+        try:
+            return producer.like("u", item_id, event_id=item_id).result(60)
+        except DeliveryFailed:
+            continue
+    pytest.fail("Kafka did not come back")
+
+
+async def confirmed_async(producer: AsyncEventProducer, item_id: str) -> Receipt:
+    """Send until it is confirmed, as an application does."""
+    for _ in range(50):
+        try:
+            return await producer.like("u", item_id, event_id=item_id)
+        except DeliveryFailed:
+            continue
+    pytest.fail("Kafka did not come back")
+
+
+def quick_producer(kafka: str, **options: Any) -> EventProducer:
+    return EventProducer(kafka, delivery_timeout_ms=1_500, buffer_timeout_ms=600, **options)
+
+
+@without_kafka
+def test_without_kafka_deliveries_fail_in_time_and_go_on_after_it(
+    dying_kafka: KafkaServer,
+) -> None:
+    server = dying_kafka
+    producer = quick_producer(server.bootstrap, max_buffered_bytes=300_000)
+    confirmed(producer, "before")
+    server.kill()
+    seen = producer.like("u", "i", event_id="seen")
+    unseen = producer.like("u", "i", event_id="unseen")
+    with pytest.raises(DeliveryFailed, match="event_id") as caught:
+        seen.result(30)
+    assert caught.value.record_ids == ("seen",)
+    with pytest.raises(DeliveryFailed) as caught:
+        producer.flush()
+    assert caught.value.record_ids == ("unseen",) and unseen.done()
+    producer.flush()
+
+    big = {"device": "x" * 16_000}
+    waiting: list[Delivery] = []
+    with pytest.raises(BufferFull, match="300,000 bytes within 600 ms"):
+        while len(waiting) < 100:
+            waiting.append(producer.like("u", "i", **big))
+    assert 10 <= len(waiting) < 20
+    with pytest.raises(DeliveryFailed) as caught:
+        producer.flush()
+    assert caught.value.record_ids == tuple(each.record_id for each in waiting)
+    server.start()
+    assert confirmed(producer, "after").offset >= 1
+    producer.close()
+
+
+@without_kafka
+def test_without_kafka_awaits_fail_in_time_and_go_on_after_it(
+    dying_kafka: KafkaServer,
+) -> None:
+    server = dying_kafka
+
+    async def run() -> None:
+        producer = await AsyncEventProducer(
+            server.bootstrap,
+            delivery_timeout_ms=1_500,
+            buffer_timeout_ms=400,
+            max_buffered_bytes=300_000,
+        ).start()
+        await confirmed_async(producer, "before")
+        server.kill()
+        with pytest.raises(DeliveryFailed) as caught:
+            await producer.like("u", "i", event_id="seen")
+        assert caught.value.record_ids == ("seen",)
+        left = asyncio.create_task(producer.like("u", "i", event_id="left"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        left.cancel()
+        many = [producer.like("u", "i", device="x" * 16_000) for _ in range(40)]
+        outcomes = await asyncio.gather(*many, return_exceptions=True)
+        kinds = {type(each) for each in outcomes}
+        assert BufferFull in kinds and kinds <= {BufferFull, DeliveryFailed, KafkaUnreachable}
+        with pytest.raises(DeliveryFailed) as caught:
+            await producer.flush()
+        assert caught.value.record_ids == ("left",)
+        await producer.flush()
+        await asyncio.to_thread(server.start)
+        assert (await confirmed_async(producer, "after")).offset >= 1
+        await producer.close()
+
+    asyncio.run(run())
+
+
+@without_kafka
+def test_what_waits_while_kafka_is_away_arrives_in_order(dying_kafka: KafkaServer) -> None:
+    server = dying_kafka
+    items = [f"i{number}" for number in range(30)]
+
+    async def send_all(producer: AsyncEventProducer) -> None:
+        for item in items:
+            await producer.like("async", item)
+
+    async def run() -> None:
+        async with AsyncEventProducer(server.bootstrap) as tasks:
+            await tasks.like("async", "before")
+            with EventProducer(server.bootstrap) as threads:
+                threads.like("sync", "before").result(20)
+                server.kill()
+                for item in items:
+                    threads.like("sync", item)
+                sending = asyncio.create_task(send_all(tasks))
+                await asyncio.to_thread(server.start)
+                await sending
+                await asyncio.to_thread(threads.flush)
+
+    asyncio.run(run())
+    records = records_of(server.bootstrap, "interactions")
+    events = [json.loads(records[place].value) for place in sorted(records)]
+    for user in ("sync", "async"):
+        # A retry may stand there twice; its event_id makes that one.
+        mine = {each["event_id"]: each["item_id"] for each in events if each["user_id"] == user}
+        assert list(mine.values()) == ["before", *items]
+
+
+def test_values_are_plain_json_without_nulls(kafka: str, topic: Topics) -> None:
+    name = topic("interactions")
+    SENDERS["sync"](kafka, [call("like", "ü", "i", event_id="e", ts=1)], topic=name)
+    (record,) = records_of(kafka, name).values()
+    assert json.loads(record.value) == {
+        **{"event_id": "e", "type": "like", "user_id": "ü", "item_id": "i", "ts": 1}
+    }
