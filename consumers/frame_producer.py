@@ -3,7 +3,8 @@
 A receiver ends its worker when a frame starts above its watermark (DESIGN law 3), so a frame must
 never overtake one before it, not even when that one fails. Each destination therefore has an
 outbox and one batch in flight: the next batch leaves only after the one before was acknowledged.
-aiokafka keeps one batch per partition in flight anyhow, so order costs no throughput. After a
+aiokafka keeps one batch per partition in flight anyhow, so order costs no throughput. A small batch
+lingers: no list waits for frames, and each batch is a request, a fetch and a fold. After a
 failure nothing more is sent to anyone and every call raises: the worker ends and replays from its
 snapshot.
 """
@@ -14,6 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from aiokafka.errors import KafkaError
 
@@ -45,6 +47,8 @@ class FrameProducer:
         producer: Idempotent producer of its own (not shared: it forms its own batches); started
             by its owner.
         topic: Topic of item deltas.
+        linger_ms: A batch waits so long for more frames, unless ``linger_bytes`` wait already.
+        linger_bytes: See ``linger_ms``.
         max_pending_bytes: Bound of all outboxes together; :meth:`send` waits for room.
         delivery_timeout_ms: Bound for one batch.
     """
@@ -54,11 +58,15 @@ class FrameProducer:
         producer: ReliableProducer,
         *,
         topic: str,
+        linger_ms: int = 50,
+        linger_bytes: int = 16_384,
         max_pending_bytes: int = 32 * 1024 * 1024,
         delivery_timeout_ms: int = 30_000,
     ) -> None:
         self._producer = producer
         self._topic = topic
+        self._linger_s = linger_ms / 1_000
+        self._linger_bytes = linger_bytes
         self._max_pending_bytes = max_pending_bytes
         self._timeout_s = delivery_timeout_ms / 1_000
         self._outboxes: dict[int, deque[_Frame]] = {}
@@ -152,6 +160,8 @@ class FrameProducer:
         outbox = self._outboxes[destination]
         try:
             while outbox and self._failure is None:
+                if sum(len(frame.value) for frame in islice(outbox, 64)) < self._linger_bytes:
+                    await asyncio.sleep(self._linger_s)
                 await self._send_batch(destination, outbox)
         except Exception as error:
             # A task of its own would die unheard: whatever it was, every caller must hear it.
