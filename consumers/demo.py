@@ -85,6 +85,10 @@ class WorkerProcess:
         }
         if settings.ranking.weights is None and DEMO_WEIGHTS.is_dir():
             self._environment["HEADWATER_RANKING__WEIGHTS"] = str(DEMO_WEIGHTS)
+        if settings.kafka is None:
+            # One worker, and a log that ends with us: each further partition would be a batch more.
+            for name in ("PARTITIONS", "ITEM_PARTITIONS"):
+                self._environment.setdefault(f"HEADWATER_TOPICS__{name}", "1")
         self._log_path = log_path
         self._process: asyncio.subprocess.Process | None = None
         self.health = ""
