@@ -50,7 +50,8 @@ def simulated(num_partitions: int) -> list[LogRecord]:
             values.append(record.value)
         if len(values) == 1_500:
             return from_values(values, num_partitions=num_partitions)
-    raise AssertionError("the simulator has no end")
+    message = "the simulator's stream has no end"
+    raise AssertionError(message)
 
 
 def poisoned(num_partitions: int) -> list[LogRecord]:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import astuple
 
-import numpy as np
 import pytest
 from kafka.partitioner import murmur2 as kafka_murmur2
 
-from state.hashing import hash64
 from state.item_counts import NUM_COLUMNS
 from state.item_limits import CatalogueLimits, ItemLimits
 from state.pair_arena import LANES, NUM_LINES, OUT, START
 from state.user_limits import UserLimits
-from state.user_partition import UserPartition
 from stream.engine import Engine
 from stream.pipeline import Pipeline
 from stream.replay import Replay
 from stream.rerank import RerankLimits
 from stream.sources import RetrievalLimits
-from tests.chaos import exported_state, hard_logs
+from tests.chaos import hard_logs
+from tests.chaos.comparison import check
+from tests.chaos.frame_log import deduplicated, told_to
 from tests.chaos.oracle import Oracle
-from tests.chaos.oracle_items import ItemPartitionOracle
 from tests.chaos.oracle_records import LogRecord, by_partition, murmur2, read_interaction
-from tests.chaos.oracle_users import UserPartitionOracle, UserRules
+from tests.chaos.oracle_users import UserRules
 from tests.stream import corpus
 from tests.wire_logs import event
 
@@ -78,64 +75,6 @@ def play(records: list[LogRecord], num_partitions: int, *, seed: int) -> Engine:
     return replay.engine
 
 
-def check_users(tables: UserPartition, oracle: UserPartitionOracle) -> None:
-    assert exported_state.user_counters(tables) == oracle.counters
-    assert tables.next_offset == oracle.next_offset
-    assert tables.stream_time_ms == oracle.stream_time_ms
-    assert exported_state.users(tables) == {
-        user_id: {
-            "num_events": user.num_events,
-            "events_to_ms": user.events_to_ms,
-            "history": [
-                (each.item, each.time_ms, each.strength, each.actions, each.completion)
-                for each in user.history
-            ],
-        }
-        for user_id, user in oracle.users.items()
-    }
-    hashes = {user: exported_state.user_hash(tables, user) for user, _, _ in oracle.event_ids}
-    assert exported_state.event_ids(tables) == sorted(
-        (hashes[user], fingerprint(event_id, hashes[user]), time_ms)
-        for user, event_id, time_ms in oracle.event_ids
-    )
-    assert exported_state.erased(tables) == {
-        exported_state.user_hash(tables, user): offset for user, offset in oracle.erased.items()
-    }
-
-
-def fingerprint(event_id: str, seed: int) -> int:
-    data = np.frombuffer(event_id.encode(), np.uint8)
-    return int(hash64(data, 0, len(data), np.uint64(seed)))
-
-
-def check_items(engine: Engine, oracle: ItemPartitionOracle) -> None:
-    partition = engine.items[oracle.partition]
-    assert partition.stream_time_ms == oracle.stream_time_ms
-    found = exported_state.items(partition)
-    assert found == {
-        item: {
-            "tiles": state.tiles,
-            "marginals": {part: astuple(sums) for part, sums in state.marginals.items()},
-            "pairs": state.pairs,
-        }
-        for item, state in oracle.items.items()
-    }
-    for item in found:
-        described = partition.describe(item.encode())
-        assert described is not None
-        for half_life_ms, popularity in described["popularity"].items():
-            expected = oracle.popularity(item, int(half_life_ms))
-            assert popularity == pytest.approx(expected, rel=1e-6, abs=1e-6), item
-
-
-def check(engine: Engine, oracle: Oracle) -> None:
-    for users in oracle.users:
-        check_users(engine.users[users.partition].tables, users)
-    for items in oracle.items:
-        check_items(engine, items)
-    assert engine.counters() == oracle.counters()
-
-
 @every_count
 @every_log
 def test_engine_equals_the_oracle(log: Log, num_partitions: int) -> None:
@@ -153,6 +92,24 @@ def test_a_fed_wire_log_equals_the_oracle(num_partitions: int) -> None:
     replay = make_replay(num_partitions)
     replay.feed([record.value or b"" for record in hard_logs.ordinary(1)])
     check(replay.engine, Oracle(records, num_partitions=num_partitions, user_rules=RULES))
+
+
+@every_count
+@every_log
+def test_frames_say_what_the_oracle_derives(log: Log, num_partitions: int) -> None:
+    """As on a topic: frames of any cut, some of them twice."""
+    records, draw = log(num_partitions), random.Random(1)
+    frames: list[list[bytes]] = [[] for _ in range(num_partitions)]
+    pipeline = make_replay(num_partitions).pipeline
+    for part in by_partition(records, num_partitions):
+        while part:
+            cut = draw.choice((1, 30, 500))
+            for target, frame in pipeline.fold_interactions(hard_logs.slab_of(part[:cut])).frames:
+                frames[target] += [frame] * draw.choice((1, 1, 2))
+            del part[:cut]
+    oracle = Oracle(records, num_partitions=num_partitions, user_rules=RULES, bring_home=False)
+    for target, sent in enumerate(frames):
+        assert deduplicated(sent) == told_to(oracle.rows(), target, num_partitions)
 
 
 def test_logs_hold_what_they_are_for() -> None:

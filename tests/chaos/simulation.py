@@ -1,0 +1,363 @@
+"""Deterministic simulation: workers, logs and a group under one seeded scheduler of faults.
+
+One seed is one history: which worker takes which step next, who crashes after which effect, who is
+stopped and goes on as a zombie, when partitions move. There is no time and no thread; the same
+seed gives the same history, bit for bit. After the faults everything heals and drains, and the
+state must be the one that a single undisturbed engine folds from the same logs.
+
+``python -m tests.chaos.simulate --seed 7`` plays one history again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+
+from state.frame_columns import HoleFound
+from stream.digests import DigestParts, Digests, digest_parts
+from stream.engine import Engine
+from stream.signals import encode_signals
+from stream.slab import Slab
+from tests.chaos import exported_state
+from tests.chaos.simulated_worker import BUGS, EFFECTS, Worker, make_pipeline
+from tests.chaos.simulated_world import (
+    ITEMS,
+    KEYS,
+    NUM_ITEM_PARTITIONS,
+    NUM_PARTITIONS,
+    USERS,
+    Violation,
+    World,
+    choose_partition,
+    demand,
+    make_values,
+)
+
+# Everything below happens with these chances per step of the scheduler.
+_PRODUCE = 0.15
+_CRASH = 0.02  # after an effect
+_FAVOURED_CRASH = 0.4  # after the one effect that this history favours
+_PAUSE = 0.01
+_RESUME = 0.015
+_NOTICE = 0.02  # a zombie learns that it is one
+_START = 0.004
+_MOVE = 0.004
+_LATE_FRAME = 0.02
+_KICK = 0.01
+_MAX_WORKERS = 3
+_MAX_STEPS = 60_000
+
+
+class Simulation:
+    """One history.
+
+    Args:
+        seed: Decides everything.
+        bug: One of ``BUGS``, or none.
+        num_events: Records that producers send.
+        demands_signals: Also demand that every item's newest signal says what its owner knows.
+
+    Attributes:
+        crashes: Effect to crashes right after it.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        bug: str | None = None,
+        num_events: int = 36,
+        demands_signals: bool = False,
+    ) -> None:
+        assert bug is None or bug in BUGS, bug
+        self.seed = seed
+        self.draw = random.Random(seed)
+        self.world = World(self.draw)
+        self.workers: dict[str, Worker] = {}
+        self.crashes: Counter[str] = Counter()
+        self.num_steps = 0
+        self._bug = bug
+        self._demands_signals = demands_signals
+        self._num_started = 0
+        self._late_frames: list[tuple[int, bytes]] = []
+        self._favoured = EFFECTS[seed % len(EFFECTS)]
+        self._effect: str | None = None
+        self._stepped: Worker | None = None
+        self._values = make_values(self.draw, num_events)[::-1]
+
+    def run(self) -> Digests:
+        """Play the history to its end and return the digests; raises Violation."""
+        try:
+            self._start()
+            while self._values or self.draw.random() < 0.99:
+                self._disturb()
+                self._advance()
+            self._heal()
+            while not self._is_at_rest():
+                self._advance()
+                demand(self.num_steps < _MAX_STEPS, "the workers do not come to rest")
+            return self._check()
+        except (Violation, HoleFound, ValueError, KeyError) as error:
+            message = (
+                f"seed {self.seed}, step {self.num_steps}: {type(error).__name__}: {error}; again "
+                f"with: python -m tests.chaos.simulate --seed {self.seed}"
+                + (f' --bug "{self._bug}"' if self._bug else "")
+            )
+            raise Violation(message) from error
+
+    # One step.
+
+    def _advance(self) -> None:
+        """Let something of the ordinary happen: a record, or the next step of some task."""
+        self.num_steps += 1
+        if self._values and self.draw.random() < _PRODUCE:
+            value = self._values.pop()
+            self.world.produce(choose_partition(self.draw, value), value)
+        if self._late_frames and self.draw.random() < _LATE_FRAME:
+            self.world.append_frame(*self._late_frames.pop(0))
+        self._complete_rebalance()
+        running = [each for each in self.workers.values() if not each.is_paused]
+        if not running:
+            return
+        worker = self.draw.choice(running)
+        if self._is_left_behind(worker) and self.draw.random() < _NOTICE:
+            self._release(worker)
+        name = self.draw.choice(list(worker.tasks))
+        try:
+            self._effect = next(worker.tasks[name])
+        except StopIteration:
+            del worker.tasks[name]
+            self._effect = None
+        self._stepped = worker
+
+    def _disturb(self) -> None:
+        """Crash the worker of the last step after its effect, or do another harm."""
+        effect, worker = self._effect, self._stepped
+        if effect is not None and worker is not None and worker.name in self.workers:
+            if self.draw.random() < (_FAVOURED_CRASH if effect == self._favoured else _CRASH):
+                self.crashes[effect] += 1
+                self._crash(worker)
+        self._effect = None
+        chance = self.draw.random()
+        for share, harm in (
+            (_PAUSE, self._pause),
+            (_RESUME, self._resume),
+            (_START, self._start),
+            (_MOVE, self._open_rebalance),
+        ):
+            if chance < share:
+                harm()
+                return
+            chance -= share
+        if not self.workers and self.draw.random() < 0.1:
+            self._start()
+
+    # Harms.
+
+    def _start(self) -> None:
+        if len(self.workers) < _MAX_WORKERS:
+            worker = Worker(f"w{self._num_started}", self.world, self._bug)
+            self._num_started += 1
+            self.workers[worker.name] = worker
+            self._release(worker)
+
+    def _crash(self, worker: Worker) -> None:
+        del self.workers[worker.name]
+        for destination, frame in worker.in_flight():
+            if self.draw.random() < 0.5:
+                self._late_frames.append((destination, frame))
+        group = self.world.group
+        group.joined = [name for name in group.joined if name != worker.name]
+        if not group.is_open:
+            self._open_rebalance()
+
+    def _pause(self) -> None:
+        running = [each for each in self.workers.values() if not each.is_paused]
+        if len(running) > 1:
+            self.draw.choice(running).is_paused = True
+            if self.draw.random() < 0.7:
+                self._open_rebalance()
+
+    def _resume(self) -> None:
+        for worker in self.workers.values():
+            worker.is_paused = False
+
+    # The group.
+
+    def _open_rebalance(self) -> None:
+        """Ask every worker that can hear to release its partitions and join anew."""
+        group = self.world.group
+        if group.is_open:
+            return
+        group.is_open, group.joined = True, []
+        for worker in self.workers.values():
+            if not worker.is_paused:
+                self._release(worker)
+
+    def _is_left_behind(self, worker: Worker) -> bool:
+        """Tell whether a heartbeat would bring news: a rebalance, or one that is over."""
+        group = self.world.group
+        is_asked = group.is_open and worker.name not in group.joined
+        is_old = worker.generation < group.generation and not group.is_open
+        return (is_asked or is_old) and "membership" not in worker.tasks
+
+    def _release(self, worker: Worker) -> None:
+        before = worker.tasks.get("membership", ())
+        worker.tasks["membership"] = _steps(before, worker.release_and_join(self._join))
+
+    def _join(self, name: str) -> None:
+        group = self.world.group
+        if not group.is_open:
+            group.is_open, group.joined = True, []
+            for worker in self.workers.values():
+                if worker.name != name and not worker.is_paused:
+                    self._release(worker)
+        if name not in group.joined:
+            group.joined.append(name)
+
+    def _complete_rebalance(self) -> None:
+        group = self.world.group
+        if not group.is_open or not group.joined:
+            return
+        waited_for = [
+            each
+            for each in self.workers.values()
+            if not each.is_paused and each.name not in group.joined
+        ]
+        if waited_for and self.draw.random() >= _KICK:
+            return
+        group.complete(self.draw)
+        for name in group.joined:
+            assigned = {key for key, owner in group.owners.items() if owner == name}
+            worker = self.workers[name]
+            before = worker.tasks.get("membership", ())
+            worker.tasks["membership"] = _steps(before, worker.take(assigned, group.generation))
+
+    # The end.
+
+    def _heal(self) -> None:
+        """End all harm; in some histories everybody dies first, once more."""
+        if self.draw.random() < 0.3:
+            for worker in list(self.workers.values()):
+                self.crashes["everything"] += 1
+                self._crash(worker)
+        self._resume()
+        if not self.workers:
+            self._start()
+        self._open_rebalance()
+
+    def _is_at_rest(self) -> bool:
+        group = self.world.group
+        return (
+            not self._values
+            and not self._late_frames
+            and not group.is_open
+            and all(
+                each.generation == group.generation and "membership" not in each.tasks
+                for each in self.workers.values()
+            )
+            and all(each.is_idle() for each in self.workers.values())
+        )
+
+    def _check(self) -> Digests:
+        """Compare what the workers hold with one engine that nobody disturbed."""
+        expected, rejects = self._undisturbed()
+        parts = DigestParts()
+        owners = self.world.group.owners
+        for worker in self.workers.values():
+            held = {key for key, owner in owners.items() if owner == worker.name}
+            demand(held == {*worker.held}, f"{worker.name} holds {worker.held}, owns {held}")
+            part = digest_parts(worker.engine)
+            parts.users |= part.users
+            parts.counts |= part.counts
+            parts.rows |= part.rows
+            parts.rejected += part.rejected
+        for key in KEYS:
+            kind, partition = key
+            committed = self.world.group.committed.get(key, 0)
+            demand(
+                committed <= self.world.store.durable(key) <= self.world.end(key),
+                f"{key}: committed <= durable <= applied does not hold",
+            )
+            engine = self.workers[owners[key]].engine
+            if kind == USERS:
+                found = exported_state.user_counters(engine.users[partition].tables)
+                right = exported_state.user_counters(expected.users[partition].tables)
+                demand(found == right, f"{key}: expected counters {right}, came {found}")
+            else:
+                demand(
+                    (engine.items[partition].watermarks <= self._ends()).all(),
+                    f"{key}: a watermark is above its source's log",
+                )
+        whole, right_whole = parts.whole(), digest_parts(expected).whole()
+        demand(whole.state == right_whole.state, "the state is not that of an undisturbed run")
+        demand(whole.rows == right_whole.rows, "the pairs are not those of an undisturbed run")
+        demand(
+            self.world.dead_letters == rejects,
+            f"expected dead letters {sorted(rejects)}, came {sorted(self.world.dead_letters)}",
+        )
+        if self._demands_signals or self.seed % 8 == 0:
+            self._check_signals()
+        return whole
+
+    def _check_signals(self) -> None:
+        """Readers of the compacted topic end alike in any order, and know what owners know."""
+        world, owned = self.world, []
+        for partition in range(NUM_ITEM_PARTITIONS):
+            pipeline = self.workers[world.group.owners[ITEMS, partition]].pipeline
+            world.signals += pipeline.publish_signals(partition, 64)
+            items = pipeline.engine.items[partition]
+            rows = items.live_rows()
+            owned += encode_signals(items.read_signals(rows, as_of_ms=items.stream_time_ms))
+        ids = sorted({key for key, _ in owned})
+        forwards, backwards = _told(world.signals, ids), _told(world.signals[::-1], ids)
+        demand(forwards == backwards, "signals in another order tell another story")
+        if self._demands_signals:
+            demand(forwards == _told(owned, ids), "an item's newest signal is not its newest state")
+
+    def _ends(self) -> list[int]:
+        return [self.world.end((USERS, each)) for each in range(NUM_PARTITIONS)]
+
+    def _undisturbed(self) -> tuple[Engine, set[tuple[int, int]]]:
+        """Fold the final logs in one go; also returns (partition, offset) of every reject."""
+        pipeline = make_pipeline()
+        engine, rejects = pipeline.engine, set()
+        routed: list[tuple[int, int, int]] = []
+        for kind, partition in KEYS:
+            engine.open_users(partition) if kind == USERS else engine.open_items(partition)
+        next_offsets = [0] * len(engine.items)
+        for partition, end in enumerate(self._ends()):
+            if not end:
+                continue
+            folded = pipeline.fold_interactions(self.world.read_interactions(partition, 0, end))
+            rejects |= {(partition, each.offset) for each in folded.rejects}
+            copies = folded.copies
+            for target, offset in zip(
+                copies.partitions.tolist(), copies.offsets.tolist(), strict=True
+            ):
+                routed.append((target, partition, offset))
+            for target, frame in folded.frames:
+                slab = Slab.from_values(
+                    [frame], partition=target, first_offset=next_offsets[target]
+                )
+                pipeline.fold_item_deltas(slab)
+                next_offsets[target] += 1
+        for target, source, offset in routed:
+            is_home = offset < engine.users[target].origins[source]
+            demand(is_home, f"the record at {source}/{offset} never came to partition {target}")
+        return engine, rejects
+
+
+def _told(signals: Sequence[tuple[bytes, bytes]], ids: Sequence[bytes]) -> list[object]:
+    """Return what a catalogue that reads these signals knows of some items."""
+    pipeline = make_pipeline()
+    if signals:
+        pipeline.read_signals(Slab.from_records(signals))
+    told = [pipeline.engine.catalogue.describe(each) for each in ids]
+    return [each and (each["interactions"], each["neighbours"]) for each in told]
+
+
+def _steps(*parts: Iterable[str | None]) -> Iterable[str | None]:
+    return chain(*parts)
