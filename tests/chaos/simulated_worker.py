@@ -69,6 +69,7 @@ BUGS = (
     "rejects after the snapshot",
     "restore forgets what was emitted",
 )
+LIMITS = UserLimits(max_users=64, max_items=64, max_event_ids=256, max_history=6)
 
 
 def make_pipeline() -> Pipeline:
@@ -76,7 +77,7 @@ def make_pipeline() -> Pipeline:
     engine = Engine(
         num_partitions=NUM_PARTITIONS,
         num_item_partitions=NUM_ITEM_PARTITIONS,
-        user_limits=UserLimits(max_users=64, max_items=64, max_event_ids=256, max_history=6),
+        user_limits=LIMITS,
         item_limits=ItemLimits(
             max_items=64, max_ids=128, max_pairs=2048, max_row_pairs=64, num_neighbours=4
         ),

@@ -12,28 +12,20 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 
 from state.frame_columns import HoleFound
-from stream.digests import DigestParts, Digests, digest_parts
-from stream.engine import Engine
-from stream.signals import encode_signals
-from stream.slab import Slab
-from tests.chaos import exported_state
-from tests.chaos.simulated_worker import BUGS, EFFECTS, Worker, make_pipeline
+from stream.digests import Digests
+from tests.chaos.simulated_worker import BUGS, EFFECTS, Worker
 from tests.chaos.simulated_world import (
-    ITEMS,
-    KEYS,
-    NUM_ITEM_PARTITIONS,
-    NUM_PARTITIONS,
-    USERS,
     Violation,
     World,
     choose_partition,
     demand,
     make_values,
 )
+from tests.chaos.simulation_checks import check_rest
 
 # Everything below happens with these chances per step of the scheduler.
 _PRODUCE = 0.15
@@ -98,8 +90,13 @@ class Simulation:
             while not self._is_at_rest():
                 self._advance()
                 demand(self.num_steps < _MAX_STEPS, "the workers do not come to rest")
-            return self._check()
-        except (Violation, HoleFound, ValueError, KeyError) as error:
+            return check_rest(
+                self.world,
+                self.workers,
+                is_thorough=self.seed % 8 == 0,
+                demands_signals=self._demands_signals,
+            )
+        except (AssertionError, HoleFound, ValueError, KeyError) as error:
             message = (
                 f"seed {self.seed}, step {self.num_steps}: {type(error).__name__}: {error}; again "
                 f"with: python -m tests.chaos.simulate --seed {self.seed}"
@@ -260,103 +257,6 @@ class Simulation:
             )
             and all(each.is_idle() for each in self.workers.values())
         )
-
-    def _check(self) -> Digests:
-        """Compare what the workers hold with one engine that nobody disturbed."""
-        expected, rejects = self._undisturbed()
-        parts = DigestParts()
-        owners = self.world.group.owners
-        for worker in self.workers.values():
-            held = {key for key, owner in owners.items() if owner == worker.name}
-            demand(held == {*worker.held}, f"{worker.name} holds {worker.held}, owns {held}")
-            part = digest_parts(worker.engine)
-            parts.users |= part.users
-            parts.counts |= part.counts
-            parts.rows |= part.rows
-            parts.rejected += part.rejected
-        for key in KEYS:
-            kind, partition = key
-            committed = self.world.group.committed.get(key, 0)
-            demand(
-                committed <= self.world.store.durable(key) <= self.world.end(key),
-                f"{key}: committed <= durable <= applied does not hold",
-            )
-            engine = self.workers[owners[key]].engine
-            if kind == USERS:
-                found = exported_state.user_counters(engine.users[partition].tables)
-                right = exported_state.user_counters(expected.users[partition].tables)
-                demand(found == right, f"{key}: expected counters {right}, came {found}")
-            else:
-                demand(
-                    (engine.items[partition].watermarks <= self._ends()).all(),
-                    f"{key}: a watermark is above its source's log",
-                )
-        whole, right_whole = parts.whole(), digest_parts(expected).whole()
-        demand(whole.state == right_whole.state, "the state is not that of an undisturbed run")
-        demand(whole.rows == right_whole.rows, "the pairs are not those of an undisturbed run")
-        demand(
-            self.world.dead_letters == rejects,
-            f"expected dead letters {sorted(rejects)}, came {sorted(self.world.dead_letters)}",
-        )
-        if self._demands_signals or self.seed % 8 == 0:
-            self._check_signals()
-        return whole
-
-    def _check_signals(self) -> None:
-        """Readers of the compacted topic end alike in any order, and know what owners know."""
-        world, owned = self.world, []
-        for partition in range(NUM_ITEM_PARTITIONS):
-            pipeline = self.workers[world.group.owners[ITEMS, partition]].pipeline
-            world.signals += pipeline.publish_signals(partition, 64)
-            items = pipeline.engine.items[partition]
-            rows = items.live_rows()
-            owned += encode_signals(items.read_signals(rows, as_of_ms=items.stream_time_ms))
-        ids = sorted({key for key, _ in owned})
-        forwards, backwards = _told(world.signals, ids), _told(world.signals[::-1], ids)
-        demand(forwards == backwards, "signals in another order tell another story")
-        if self._demands_signals:
-            demand(forwards == _told(owned, ids), "an item's newest signal is not its newest state")
-
-    def _ends(self) -> list[int]:
-        return [self.world.end((USERS, each)) for each in range(NUM_PARTITIONS)]
-
-    def _undisturbed(self) -> tuple[Engine, set[tuple[int, int]]]:
-        """Fold the final logs in one go; also returns (partition, offset) of every reject."""
-        pipeline = make_pipeline()
-        engine, rejects = pipeline.engine, set()
-        routed: list[tuple[int, int, int]] = []
-        for kind, partition in KEYS:
-            engine.open_users(partition) if kind == USERS else engine.open_items(partition)
-        next_offsets = [0] * len(engine.items)
-        for partition, end in enumerate(self._ends()):
-            if not end:
-                continue
-            folded = pipeline.fold_interactions(self.world.read_interactions(partition, 0, end))
-            rejects |= {(partition, each.offset) for each in folded.rejects}
-            copies = folded.copies
-            for target, offset in zip(
-                copies.partitions.tolist(), copies.offsets.tolist(), strict=True
-            ):
-                routed.append((target, partition, offset))
-            for target, frame in folded.frames:
-                slab = Slab.from_values(
-                    [frame], partition=target, first_offset=next_offsets[target]
-                )
-                pipeline.fold_item_deltas(slab)
-                next_offsets[target] += 1
-        for target, source, offset in routed:
-            is_home = offset < engine.users[target].origins[source]
-            demand(is_home, f"the record at {source}/{offset} never came to partition {target}")
-        return engine, rejects
-
-
-def _told(signals: Sequence[tuple[bytes, bytes]], ids: Sequence[bytes]) -> list[object]:
-    """Return what a catalogue that reads these signals knows of some items."""
-    pipeline = make_pipeline()
-    if signals:
-        pipeline.read_signals(Slab.from_records(signals))
-    told = [pipeline.engine.catalogue.describe(each) for each in ids]
-    return [each and (each["interactions"], each["neighbours"]) for each in told]
 
 
 def _steps(*parts: Iterable[str | None]) -> Iterable[str | None]:
