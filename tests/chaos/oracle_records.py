@@ -152,7 +152,9 @@ def from_kafka(bootstrap: str, topic: str) -> Iterator[LogRecord]:
         bootstrap_servers=bootstrap, enable_auto_commit=False, group_id=None, check_crcs=True
     )
     try:
-        parts = [TopicPartition(topic, each) for each in consumer.partitions_for_topic(topic)]
+        parts = [
+            TopicPartition(topic, each) for each in sorted(consumer.partitions_for_topic(topic))
+        ]
         ends = consumer.end_offsets(parts)
         consumer.assign(parts)
         consumer.seek_to_beginning()
