@@ -162,6 +162,20 @@ def misrouted(num_partitions: int) -> list[LogRecord]:
     ]
 
 
+def holed(num_partitions: int) -> list[LogRecord]:
+    """Return a log whose head is gone, with offsets that hold no record (markers, aborted ones)."""
+    draw, shifts = random.Random(2), [100] * num_partitions
+    records = []
+    for record in misrouted(num_partitions):
+        shifts[record.partition] += draw.choice((0, 0, 0, 1, 7))
+        headers = tuple((name, b"1/2") for name, _ in record.headers)  # Far below: dropped copies.
+        offset = record.offset + shifts[record.partition]
+        records.append(
+            replace(record, offset=offset, headers=headers if draw.random() < 0.1 else ())
+        )
+    return records
+
+
 def _home(record: LogRecord, num_partitions: int) -> int | None:
     try:
         user = json.loads(record.value or b"")["user_id"]
@@ -191,7 +205,7 @@ def _varint(number: int) -> bytes:
 
 
 def slab_of(records: Sequence[LogRecord], *, topic: str = "interactions") -> Slab:
-    """Make a slab of consecutive records of one partition, headers among them."""
+    """Make a slab of records of one partition in order, headers among them; offsets may jump."""
     slab = Slab.from_values(
         [record.value for record in records],
         topic=topic,
@@ -199,7 +213,8 @@ def slab_of(records: Sequence[LogRecord], *, topic: str = "interactions") -> Sla
         first_offset=records[0].offset,
         timestamps_ms=[record.timestamp_ms for record in records],
     )
-    assert slab.offsets.tolist() == [record.offset for record in records]
+    offsets = [record.offset for record in records]
+    slab = replace(slab, offsets=np.array(offsets, np.int64), end=offsets[-1] + 1)
     if not any(record.headers for record in records):
         return slab
     buffer, starts = bytearray(slab.buffer.tobytes()), []

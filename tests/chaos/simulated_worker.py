@@ -9,7 +9,7 @@ or None while it waits; between two yields anything may happen to the worker.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,7 @@ from tests.chaos.simulated_world import (
     demand,
 )
 
-Steps = Generator[str | None, None, None]
+Steps = Iterator[str | None]
 # After each of these a worker may die.
 EFFECTS = (
     "after fold",

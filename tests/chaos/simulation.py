@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable
 from itertools import chain
 
 from state.frame_columns import HoleFound
 from stream.digests import Digests
-from tests.chaos.simulated_worker import BUGS, EFFECTS, Worker
+from tests.chaos.simulated_worker import BUGS, EFFECTS, Steps, Worker
 from tests.chaos.simulated_world import (
     Violation,
     World,
@@ -201,8 +200,11 @@ class Simulation:
         return (is_asked or is_old) and "membership" not in worker.tasks
 
     def _release(self, worker: Worker) -> None:
-        before = worker.tasks.get("membership", ())
-        worker.tasks["membership"] = _steps(before, worker.release_and_join(self._join))
+        self._then(worker, worker.release_and_join(self._join))
+
+    def _then(self, worker: Worker, steps: Steps) -> None:
+        """Put steps behind what the worker still has to do for the group: one at a time."""
+        worker.tasks["membership"] = chain(worker.tasks.get("membership", ()), steps)
 
     def _join(self, name: str) -> None:
         group = self.world.group
@@ -229,8 +231,7 @@ class Simulation:
         for name in group.joined:
             assigned = {key for key, owner in group.owners.items() if owner == name}
             worker = self.workers[name]
-            before = worker.tasks.get("membership", ())
-            worker.tasks["membership"] = _steps(before, worker.take(assigned, group.generation))
+            self._then(worker, worker.take(assigned, group.generation))
 
     # The end.
 
@@ -257,7 +258,3 @@ class Simulation:
             )
             and all(each.is_idle() for each in self.workers.values())
         )
-
-
-def _steps(*parts: Iterable[str | None]) -> Iterable[str | None]:
-    return chain(*parts)

@@ -12,9 +12,10 @@ from collections import Counter
 import pytest
 
 from tests.chaos.simulated_worker import BUGS, EFFECTS
-from tests.chaos.simulation import Simulation, Violation
+from tests.chaos.simulated_world import Violation
+from tests.chaos.simulation import Simulation
 
-_SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1200"))
+_SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1400"))
 _SEEDS_PER_TEST = 200
 
 
