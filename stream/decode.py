@@ -23,7 +23,7 @@ from stream.scan_fields import DURATION_MS, EVENT_ID, ITEM_ID, TS, USER_ID, WATC
 from stream.scanner import ODD, ScannedColumns, scan_values
 from stream.slab import Slab
 from stream.verdicts import Fault, judge, judge_time
-from stream.wire import MAX_FUTURE_MS, Interaction
+from stream.wire import MAX_FUTURE_MS, MAX_ID_BYTES, Interaction
 
 _TEXTS = msgspec.json.Decoder(list[str])
 
@@ -66,6 +66,7 @@ def decode_events(slab: Slab) -> EventBatch:
     columns = scan_values(slab.buffer, slab.value_starts, slab.value_lengths)  # 1
     appendix = _Appendix(slab.buffer)
     _decode_escaped_ids(slab, columns, appendix)  # 2
+    columns.statuses[(columns.lengths > MAX_ID_BYTES).any(axis=0)] = ODD  # Its own words.
     rejects = _judge_odd(slab, columns, appendix)  # 3
     rejects.update(_judge_times(slab, columns, rejects))  # 4
     return _keep_good(slab, columns, appendix.buffer(), rejects)  # 5

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 # Bytes of one interaction record's value; a larger one is an attack or a mistake.
 MAX_VALUE_BYTES = 16 * 1024
 # Bytes of one item record's value: 4,096 floats of 20 characters, and text beside them.
 MAX_ITEM_BYTES = 256 * 1024
-# Characters (Unicode code points) of an id; hence at most 256 bytes of UTF-8.
+# Characters (Unicode code points) of an id.
 MAX_ID_CHARS = 64
+# Bytes of an id in UTF-8; only 64 characters of four bytes each are more.
+MAX_ID_BYTES = 255
 # 2100-01-01T00:00:00Z in ms, exclusive: what lies beyond is microseconds or nonsense.
 MAX_TIME_MS = 4_102_444_800_000
 # Seven days in ms, inclusive: loops and long live streams fit, nonsense does not.
@@ -36,14 +38,33 @@ _ID_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*$"
 # The same for readers whose ``$`` also matches before a last newline (Python, PCRE).
 _PORTABLE_ID_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*(?![\s\S])"
 
+# What a bound on bytes forbids, for readers who only count characters.
+_TOO_MANY_BYTES_PATTERN = f"^[\U00010000-\U0010ffff]{{{MAX_ID_CHARS}}}"
+
+
+def _check_id_bytes(value: str) -> str:
+    num_bytes = len(value.encode())
+    if num_bytes > MAX_ID_BYTES:
+        kind, words = (
+            "string_too_long",
+            "expected at most {max_bytes} bytes of UTF-8, came {num_bytes}",
+        )
+        raise PydanticCustomError(kind, words, {"max_bytes": MAX_ID_BYTES, "num_bytes": num_bytes})
+    return value
+
+
 Id = Annotated[
     str,
     Field(
         min_length=1,
         max_length=MAX_ID_CHARS,
         pattern=_ID_PATTERN,
-        json_schema_extra={"pattern": _PORTABLE_ID_PATTERN},
+        json_schema_extra={
+            "pattern": _PORTABLE_ID_PATTERN,
+            "not": {"pattern": _TOO_MANY_BYTES_PATTERN},
+        },
     ),
+    AfterValidator(_check_id_bytes),
 ]
 TimeMs = Annotated[int, Field(ge=0, lt=MAX_TIME_MS)]
 LengthMs = Annotated[int, Field(ge=0, le=MAX_WATCH_MS)]

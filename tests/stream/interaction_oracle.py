@@ -56,6 +56,8 @@ def _judge_id(value: Any) -> str | None:
         return "wrong_type"
     if not 1 <= len(value) <= wire.MAX_ID_CHARS or re.search(r"[\x00-\x1f\x7f-\x9f]", value):
         return "bad_id"
+    if len(value.encode(errors="surrogatepass")) > 255:
+        return "bad_id"
     return None
 
 

@@ -65,4 +65,7 @@ def test_errors_do_not_repeat_the_input() -> None:
 
 
 def test_id_bound_holds_in_bytes() -> None:
-    assert len(("\U0010ffff" * wire.MAX_ID_CHARS).encode()) == 256
+    longest = "\U0010ffff" * (wire.MAX_ID_CHARS - 1) + "abc"[:1]
+    assert Interaction(**{**GOOD_WATCH, "user_id": longest}).user_id == longest
+    with pytest.raises(ValidationError, match="at most 255 bytes of UTF-8, came 256"):
+        Interaction(**{**GOOD_WATCH, "user_id": "\U0010ffff" * wire.MAX_ID_CHARS})
