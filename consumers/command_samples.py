@@ -215,11 +215,20 @@ SAMPLES: Mapping[str, Sample] = {
     "evaluate": Sample(
         examples=("headwater evaluate log.jsonl --source item-cf --json",),
         says="Means over all targets, then over those known, new to their user, of users with a "
-        "history, and by decile; the same with neighbours read without delay.",
+        "history or without, of new items, and by decile; what the lists are like beyond accuracy; "
+        "the same with neighbours read without delay; how it was measured.",
         answer={
             "log": "log.jsonl", "what": "fusion", "events": 11910, **_MEANS,
             "known_targets": _MEANS, "new_to_user": _MEANS, "users_with_history": _MEANS,
-            "by_decile": [_MEANS], "live_neighbours": _MEANS,
+            "cold_users": _MEANS, "new_items": _MEANS, "by_decile": [_MEANS],
+            "beyond_accuracy": {
+                "lists": 9500, "coverage": 0.61, "gini": 0.83, "novelty_bits": 9.1,
+                "diversity": 0.72, "median_age_h": 5.2,
+            },
+            "live_neighbours": _MEANS,
+            "protocol": {
+                "warmup": 0.2, "tested_from_ms": 1749999997734, "every": 1, "repeats": "allow",
+            },
             "settings": {"ranking.repeats": "allow"}, "seconds": 6.3,
         },
     ),

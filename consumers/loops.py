@@ -134,7 +134,6 @@ class WorkerLoops:
     ) -> tuple[list[tuple[bytes, bytes]], RecommendationBatch] | None:
         items = self._pipeline.engine.items.get(partition)
         if items is None:
-            self._pacers.pop(partition, None)  # Its rows mean other items when it comes back.
             return None
         now_ms = self._monotonic_ms()
         pacer = self._pacers.get(partition)
@@ -271,7 +270,7 @@ def make_loops(
     monotonic_ms: Callable[[], int],
 ) -> WorkerLoops:
     """Make a worker's loops over its parts."""
-    pacers: dict[int, SignalPacer] = {}
+    pacers = worker.ownership.pacers
     return WorkerLoops(
         pipeline=worker.pipeline,
         state=worker.state,

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
+from consumers.signal_publisher import SignalPacer
 from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.engine import Engine
@@ -114,6 +115,8 @@ class Ownership:
     ) -> None:
         self.held: dict[tuple[str, int], Held] = {}
         self.assigned: set[tuple[str, int]] = set()
+        # Of each item partition that publishes signals; touched on the state thread.
+        self.pacers: dict[int, SignalPacer] = {}
         # Set once the first assignment was restored; it may be empty.
         self.has_assignment = asyncio.Event()
         self.release_failure: Exception | None = None
@@ -262,6 +265,8 @@ class Ownership:
     def _drop(self, kind: str, partition: int) -> None:
         held = self._engine.users if kind == USERS else self._engine.items
         held.pop(partition, None)
+        if kind == ITEMS:
+            self.pacers.pop(partition, None)  # Its rows mean other items when it comes back.
 
     async def snapshot(self, key: tuple[str, int]) -> None:
         """Make the partition's state durable.
@@ -318,7 +323,11 @@ class Ownership:
             next_offset, arrays = shard.tables.next_offset, shard.arrays()
         else:
             items = self._engine.items[partition]
-            next_offset, arrays = items.next_offset, items.arrays()
+            next_offset, arrays = items.next_offset, dict(items.arrays())
+            if partition in self.pacers:
+                # Taken from the state, and perhaps not sent yet: whoever restores sends them again.
+                unsent = np.intersect1d(self.pacers[partition].rows(), items.live_rows())
+                arrays["dirty_rows"] = np.union1d(arrays["dirty_rows"], unsent).astype(np.int32)
         return next_offset, {name: np.array(array) for name, array in arrays.items()}
 
     async def snapshot_due(self, interval_s: float) -> None:

@@ -84,6 +84,10 @@ class SignalPacer:
         self._allowance -= len(ready)
         return np.array(ready, np.int32)
 
+    def rows(self) -> NDArray[np.int32]:
+        """Return the rows that were published within the interval or wait to be: int32 (n,)."""
+        return np.fromiter(self._is_changed, np.int32, len(self._is_changed))
+
     def holds(self, rows: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Return bool (n,), the row was published within the interval or waits to be."""
         return np.array([row in self._is_changed for row in rows.tolist()], np.bool_)

@@ -81,9 +81,9 @@ class UserSettings(_Group):
     max_items: int = Field(
         1_000_000, ge=64, le=2**30, description="Items named by histories, per partition."
     )
-    max_history: int = Field(50, ge=4, le=512, description="Interactions kept per user.")
+    max_history: int = Field(50, ge=4, le=255, description="Interactions kept per user.")
     max_event_ids: int = Field(
-        4_000_000, ge=64, le=2**31, description="Event ids remembered against duplicates."
+        4_000_000, ge=64, le=2**30, description="Event ids remembered against duplicates."
     )
     grace_ms: int = Field(
         _DAY_MS, ge=0, le=_YEAR_MS, description="ms behind stream time at which an event is late."

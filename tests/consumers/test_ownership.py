@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from consumers.configuration import make_engine, make_pipeline
 from consumers.ownership import ITEMS, USERS, Ownership
+from consumers.signal_publisher import SignalPacer
 from consumers.snapshots import SnapshotName, SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.errors import StateMismatch
@@ -215,3 +216,33 @@ def test_snapshots_and_those_that_were_passed_over_are_counted(
         return last
 
     assert asyncio.run(run()).ownership.num_unusable == {USERS: 2, ITEMS: 0}
+
+
+def test_signals_taken_but_perhaps_not_sent_are_in_the_snapshot(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    key = ("item-deltas", 0)
+
+    async def scenario() -> tuple[set[bytes], set[bytes]]:
+        first = Owner(tmp_path, state)
+        await first.ownership.restore({KEY, key})
+        folded = first.pipeline.fold_interactions(Slab.from_values(LINES))
+        frames = [frame for _, frame in folded.frames]
+        first.pipeline.fold_item_deltas(Slab.from_values(frames, topic=key[0]))
+        items = first.pipeline.engine.items[0]
+        pacer = SignalPacer(interval_ms=1_000, max_rows_per_s=1, max_batch=3)
+        first.ownership.pacers[0] = pacer
+        first.pipeline.publish_signals(0, 8, lambda rows: pacer.admit(rows, 0))
+        await first.ownership.snapshot(key)
+
+        second = Owner(tmp_path, state, generation=2)
+        await second.ownership.restore({key})
+        restored = second.pipeline.engine.items[0]
+        owed = restored.take_dirty(1_000)
+        return set(items.ids.ids(items.id_rows[items.live_rows()])), set(
+            restored.ids.ids(restored.id_rows[owed])
+        )
+
+    everything, owed = asyncio.run(scenario())
+    assert len(everything) > 8
+    assert owed == everything
