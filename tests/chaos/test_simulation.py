@@ -47,7 +47,7 @@ def test_planted_bugs_are_caught(bug: str) -> None:
 
 
 @pytest.mark.xfail(
-    reason="the simulated worker forgets a signal that it took from the state and had not sent when "
+    reason="the simulated worker forgets a signal that it took and had not sent when "
     "a snapshot was made; the shell's snapshots hold such rows (consumers.ownership), and a first "
     "try to mirror that here still left one case unexplained",
     raises=Violation,
