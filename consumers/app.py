@@ -355,8 +355,7 @@ class Worker:
             asyncio.create_task(loops.run(), name="loops"),
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
         }
-        weights = self._settings.ranking.weights
-        if isinstance(self.ranker, TorchScorer) and weights is not None:
+        if isinstance(self.ranker, TorchScorer) and (weights := self._settings.ranking.weights):
             watch = WeightsWatch(weights, self.ranker)
             tasks.add(asyncio.create_task(watch.run(), name="weights"))
         tasks |= {
@@ -370,7 +369,8 @@ class Worker:
             logger.info("stopping: draining lists, releasing partitions")
             await self.refresh.drain(_DRAIN_MS)
         else:
-            await self.app.crash(failure)  # What a failure left behind must not become durable.
+            self.ownership.seal()  # What a failure left behind must not become durable.
+            await self.app.crash(failure)
         await self.app.stop()
         for task in (*tasks, ready):
             task.cancel()

@@ -103,7 +103,10 @@ class BrokerOffsets:
         try:
             found = await question(wanted)
         except (KafkaError, OSError) as error:
-            message = f"expected offsets from Kafka at {self._brokers}, got {error!r}"
+            message = (
+                f"expected offsets from Kafka at {self._brokers}, got {error!r}: is it running, "
+                "can this machine reach it?"
+            )
             raise ServerUnreachable(message) from error
         return {(tp.topic, tp.partition): int(offset) for tp, offset in found.items()}
 

@@ -120,6 +120,7 @@ class Ownership:
         # Set once the first assignment was restored; it may be empty.
         self.has_assignment = asyncio.Event()
         self.release_failure: Exception | None = None
+        self._is_sealed = False
         self._engine = engine
         self._store = store
         self._state = state
@@ -268,6 +269,10 @@ class Ownership:
         if kind == ITEMS:
             self.pacers.pop(partition, None)  # Its rows mean other items when it comes back.
 
+    def seal(self) -> None:
+        """Make nothing durable any more: a failure may have left a fold half done."""
+        self._is_sealed = True
+
     async def snapshot(self, key: tuple[str, int]) -> None:
         """Make the partition's state durable.
 
@@ -276,7 +281,7 @@ class Ownership:
         """
         async with self._locks.setdefault(key, asyncio.Lock()):
             held = self.held.get(key)
-            if held is None:
+            if held is None or self._is_sealed:
                 return
             topic, partition = key
             kind = self._kinds[topic]

@@ -33,6 +33,7 @@ class WeightsWatch:
         self._scorer = scorer
         self._interval_s = interval_s
         self._known = self._fingerprint()
+        self._refused: tuple[str, int] | None = None
 
     def _fingerprint(self) -> tuple[str, int] | None:
         """Return name and time of the newest manifest; None while there is none."""
@@ -47,14 +48,19 @@ class WeightsWatch:
         found = self._fingerprint()
         if found is None or found == self._known:
             return False
-        self._known = found
         try:
             weights = load_weights(Path(found[0]))
-            if weights.name() == self._scorer.name:
-                return False
-            self._scorer.swap(weights)
+            is_new = weights.name() != self._scorer.name
+            if is_new:
+                self._scorer.swap(weights)
         except WeightsInvalid as error:
-            logger.warning("new weights cannot be used, the old ones go on: %s", error)
+            # Tried again: the manifest may have been copied before its tensors.
+            if found != self._refused:
+                logger.warning("new weights cannot be used, the old ones go on: %s", error)
+            self._refused = found
+            return False
+        self._known = found
+        if not is_new:
             return False
         logger.info("swapped weights: %s", self._scorer.name)
         return True

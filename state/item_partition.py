@@ -236,6 +236,10 @@ class ItemPartition:
         """Hand over item rows touched since they were last taken, oldest first, each once."""
         return self._dirty.take(max_items)
 
+    def are_live(self, rows: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Return bool (n,), the row still holds an item."""
+        return self.id_rows[rows] >= 0
+
     def are_settled(self, rows: NDArray[np.int32], *, since_ms: int) -> NDArray[np.bool_]:
         """Return bool (n,), the live item row was touched since an event time and last taken."""
         touched_ms = self._touched_ms[self.id_rows[rows]]

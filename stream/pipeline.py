@@ -92,7 +92,8 @@ class Pipeline:
     ) -> list[tuple[bytes, bytes]]:
         """Run the second half of step 6: (key, value) records of items touched since last."""
         items = self.engine.items[partition]
-        rows = admit(items.take_dirty(max_items))  # A worker holds back what it just published.
+        rows = admit(items.take_dirty(max_items))  # A worker holds back what it just published:
+        rows = rows[items.are_live(rows)]  # it may be evicted by now.
         return encode_signals(items.read_signals(rows, as_of_ms=items.stream_time_ms))
 
     def read_signals(self, slab: Slab) -> None:

@@ -55,7 +55,9 @@ def similar_items(
         known[known] = catalogue.is_live[neighbours[known]]
         found = neighbours[known]
         pairs = catalogue.neighbour_out[row][known] + catalogue.neighbour_in[row][known]
-        scores = pairs / np.sqrt((sums[row] + _SMOOTHING) * (sums[found] + _SMOOTHING))
+        # Before a neighbour's own signal has come, the pair is all that is known of its sum.
+        others = np.maximum(sums[found], pairs)
+        scores = pairs / np.sqrt((max(sums[row], 0) + _SMOOTHING) * (others + _SMOOTHING))
         order = np.argsort(-scores, kind="stable")[:size]
         order = order[scores[order] > 0]
         lists.append((found[order].astype(np.int32), scores[order].astype(np.float32)))

@@ -246,3 +246,35 @@ def test_signals_taken_but_perhaps_not_sent_are_in_the_snapshot(
     everything, owed = asyncio.run(scenario())
     assert len(everything) > 8
     assert owed == everything
+
+
+def test_nothing_becomes_durable_after_a_failure(tmp_path: Path, state: WorkThread) -> None:
+    async def scenario() -> list[tuple[str, float]]:
+        owner = Owner(tmp_path, state)
+        await owner.ownership.restore({KEY})
+        owner.pipeline.fold_interactions(Slab.from_values(LINES))
+        owner.ownership.seal()
+        await owner.ownership.snapshot(KEY)
+        assert owner.ownership.durable_offset(*KEY) is None
+        return owner.snapshots
+
+    assert asyncio.run(scenario()) == []
+    assert not list(tmp_path.rglob("*.snapshot")) and not list(tmp_path.rglob("users*"))
+
+
+def test_held_back_row_of_an_evicted_item_is_not_published(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    owner = Owner(tmp_path, state)
+    engine = owner.pipeline.engine
+    engine.open_users(0)
+    engine.open_items(0)
+    for _, frame in owner.pipeline.fold_interactions(Slab.from_values(LINES)).frames:
+        owner.pipeline.fold_item_deltas(Slab.from_values([frame], topic="item-deltas"))
+    items = engine.items[0]
+    live = items.live_rows()
+    gone, kept = int(live[0]), live[1:]
+    items.id_rows[gone] = -1
+    records = owner.pipeline.publish_signals(0, 1_000, lambda rows: np.append(rows, gone))
+    ids = [items.ids.id(int(row)) for row in items.id_rows[kept]]
+    assert sorted(key for key, _ in records) == sorted(ids)

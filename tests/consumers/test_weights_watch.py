@@ -56,3 +56,17 @@ def test_broken_weights_leave_the_old_ones(tmp_path, caplog):
     assert not watch.look()
     assert scorer.sequence == 1
     assert "cannot be used" in caplog.text
+
+
+def test_weights_that_were_copied_half_are_taken_once_they_are_whole(tmp_path, caplog):
+    saved(tmp_path, 1, 1_000)
+    scorer = TorchScorer(weights(1), device="cpu")
+    watch = WeightsWatch(tmp_path, scorer)
+    tensors = saved(tmp_path, 2, 2_000).with_suffix(".safetensors")
+    whole = tensors.read_bytes()
+    tensors.unlink()
+    assert not watch.look() and not watch.look()
+    assert caplog.text.count("cannot be used") == 1
+    tensors.write_bytes(whole)
+    assert watch.look()
+    assert scorer.name == weights(2).name()
