@@ -43,7 +43,7 @@ test: lint ## check, and every test against Apache Kafka and Redis; ends with wh
 	$(BIN)/python -m pytest tests $(ROOMS) -q $(PYTEST)
 
 check: lint ## format, lint, types, import contracts, tests without servers, documentation tests
-	$(BIN)/python -m pytest tests $(ROOMS) -q -m "not kafka and not redis" $(PYTEST)
+	$(BIN)/python -m pytest tests $(ROOMS) -q -m "not kafka and not redis and not simulation" $(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)

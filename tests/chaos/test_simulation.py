@@ -18,6 +18,8 @@ from tests.chaos.simulation import Simulation
 _SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1400"))
 _SEEDS_PER_TEST = 200
 
+pytestmark = pytest.mark.simulation
+
 
 @pytest.mark.parametrize("first", range(0, _SEEDS, _SEEDS_PER_TEST))
 def test_every_history_ends_in_the_state_of_an_undisturbed_run(first: int) -> None:
