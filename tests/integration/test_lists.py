@@ -202,7 +202,8 @@ def test_while_redis_is_away_state_goes_on_and_lists_catch_up(
     assert all(json.loads(deployment.redis.hget(key, "items")) is not None for key in similar)
     until(lambda: not worker.stats()["freshness_ms"]["outstanding"], "every event has a list")
     assert worker.stats()["read"] == len(SEED_LOG) + 1
-    for kind in ("rec", "sim", "erased"):
+    # Similar items may come back sooner: a new life publishes again what the last one just had.
+    for kind in ("rec", "erased"):
         until(
             lambda: f'headwater_lost_keys_total{{kind="{kind}"}}' in metrics_of(worker),  # noqa: B023
             f"lost keys of {kind} are counted",
