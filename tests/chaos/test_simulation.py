@@ -15,7 +15,7 @@ from tests.chaos.simulated_worker import BUGS, EFFECTS
 from tests.chaos.simulated_world import Violation
 from tests.chaos.simulation import Simulation
 
-_SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1400"))
+_SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1000"))
 _SEEDS_PER_TEST = 200
 
 pytestmark = pytest.mark.simulation
