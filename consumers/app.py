@@ -23,7 +23,7 @@ from consumers.clocks import monotonic_ms, wall_ms
 from consumers.configuration import make_engine, make_fusion, make_pipeline
 from consumers.dead_letters import DeadLetterProducer
 from consumers.erasures import Erasures
-from consumers.faust_app import App, create_app, run_app
+from consumers.faust_app import App, create_app, hand_slabs_over, run_app
 from consumers.frame_producer import FrameProducer
 from consumers.handlers import SlabHandlers
 from consumers.health import HealthServer
@@ -244,18 +244,7 @@ class Worker:
             max_slab_bytes=worker.max_slab_bytes,
         )
 
-        @app.agent(app.slab_topic(topics.interactions))
-        async def interactions(stream: Any) -> None:
-            async for event in stream.noack().events():
-                await self.handlers.accept(event.value)
-                event.ack()
-
-        @app.agent(app.slab_topic(topics.item_deltas))
-        async def item_deltas(stream: Any) -> None:
-            async for event in stream.noack().events():
-                await self.handlers.accept(event.value)
-                event.ack()
-
+        hand_slabs_over(app, self.handlers.accept)
         return app
 
     async def _on_items(self, slab: Slab) -> None:
@@ -294,21 +283,7 @@ class Worker:
 
     async def start(self) -> None:
         """Do everything short of joining the group; the steps are the module's."""
-        topics = self._settings.topics
-        report = await ensure_topics(
-            self._brokers,
-            topic_specs(
-                interactions=topics.interactions,
-                items=topics.items,
-                item_deltas=topics.item_deltas,
-                item_signals=topics.item_signals,
-                dead_letters=topics.dead_letters,
-                num_partitions=topics.partitions,
-                num_item_partitions=topics.item_partitions,
-                retention_ms=topics.retention_ms,
-                replication_factor=topics.replication,
-            ),
-        )
+        report = await ensure_topics(self._brokers, topic_specs(self._settings.topics))
         report.raise_if_fatal()
         for finding in report.findings:
             logger.warning("%s", finding)

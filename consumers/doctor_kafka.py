@@ -15,7 +15,7 @@ from kafka.errors import KafkaError
 from consumers.doctor_group import GroupFacts, Key, judge_group
 from consumers.doctor_topics import judge_topics
 from consumers.findings import Finding
-from consumers.topics import TopicSpec, check_topics, topic_specs
+from consumers.topics import check_topics, topic_specs
 from stream.errors import ConfigurationError, HeadwaterError
 from stream.settings import Settings
 
@@ -33,7 +33,7 @@ async def look_at_kafka(
             Finding(check="kafka.reachable", status="fail", text="no address is set", advice=advice)
         ]
     try:
-        specs = specs_of(settings)
+        specs = topic_specs(settings.topics)
         # First: kafka-python leaves sockets open where no broker answers.
         found = await check_topics(brokers, specs, timeout_s=timeout_s)
         seen = await asyncio.to_thread(_ask, brokers, settings, timeout_s)
@@ -60,22 +60,6 @@ async def look_at_kafka(
         *judge_topics(specs, found, seen.topics, seen.group, counts),
         *judge_group(seen.group, settings.topics.interactions, settings.topics.partitions),
     ]
-
-
-def specs_of(settings: Settings) -> tuple[TopicSpec, ...]:
-    """Return what the settings want the topics to be."""
-    topics = settings.topics
-    return topic_specs(
-        interactions=topics.interactions,
-        items=topics.items,
-        item_deltas=topics.item_deltas,
-        item_signals=topics.item_signals,
-        dead_letters=topics.dead_letters,
-        num_partitions=topics.partitions,
-        num_item_partitions=topics.item_partitions,
-        retention_ms=topics.retention_ms,
-        replication_factor=topics.replication,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

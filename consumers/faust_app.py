@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from yarl import URL
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES
 from consumers.transport import SlabOptions
+from stream.slab import Slab
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,18 @@ def create_app(
         fetch_max_wait_ms=fetch_max_wait_ms,
     )
     return app
+
+
+def hand_slabs_over(app: App, accept: Callable[[Slab], Awaitable[None]]) -> None:
+    """Declare one agent per slab topic that awaits ``accept(slab)`` for each slab."""
+    for topic in sorted(app.slab_topics):
+
+        async def hand_over(stream: Any) -> None:
+            async for event in stream.noack().events():
+                await accept(event.value)
+                event.ack()
+
+        app.agent(app.slab_topic(topic), name=topic)(hand_over)
 
 
 def _raise_record_logging() -> None:

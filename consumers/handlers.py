@@ -94,6 +94,10 @@ class SlabHandlers:
         """Drop what waits of a partition that was just assigned: it is read anew."""
         self._inboxes[topic].forget(partition)
 
+    def waiting_bytes(self) -> dict[str, int]:
+        """Return the bytes that wait to be folded, by topic."""
+        return {topic: inbox.num_bytes for topic, inbox in self._inboxes.items()}
+
     async def run(self) -> None:
         """Fold what was accepted until cancelled.
 
@@ -150,20 +154,22 @@ class SlabHandlers:
     def _fold_interactions(self, slabs: Sequence[Slab]) -> list[tuple[Folded, float]]:
         """Fold on the state thread; with the seconds that each took."""
         all_folded = []
-        for slab in slabs:
-            started = time.perf_counter()
-            folded = self._pipeline.fold_interactions(slab)
-            all_folded.append((folded, time.perf_counter() - started))
+        with self._ownership.sealing():
+            for slab in slabs:
+                started = time.perf_counter()
+                folded = self._pipeline.fold_interactions(slab)
+                all_folded.append((folded, time.perf_counter() - started))
         return all_folded
 
     def _fold_item_deltas(self, slabs: Sequence[Slab]) -> None:
         """Fold on the state thread."""
-        for slab in slabs:
-            try:
-                self._pipeline.fold_item_deltas(slab)
-            except HoleFound as error:
-                message = f"{self._item_deltas}/{slab.partition}: {error}"
-                raise FrameHole(message) from error
+        with self._ownership.sealing():
+            for slab in slabs:
+                try:
+                    self._pipeline.fold_item_deltas(slab)
+                except HoleFound as error:
+                    message = f"{self._item_deltas}/{slab.partition}: {error}"
+                    raise FrameHole(message) from error
 
     async def _send(self, slab: Slab, folded: Folded) -> None:
         """Send rejects, copies and frames of one slab; rejects are waited for."""

@@ -140,6 +140,8 @@ class Metering:
         outstanding = worker.ledger.outstanding(now_ms).ages_ms
         put(metrics.UNANSWERED, len(outstanding))
         put(metrics.OLDEST_UNANSWERED, float(outstanding.max(initial=0)) / _MS)
+        for topic, num_bytes in worker.handlers.waiting_bytes().items():
+            put(metrics.WAITING_BYTES, num_bytes, topic=topic)
         put(metrics.UNTRACKED, worker.ledger.num_untracked)
         put(metrics.DIRTY_USERS, len(worker.queue))
         put(metrics.SHED_USERS, worker.queue.num_shed)

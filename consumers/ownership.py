@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -273,6 +274,18 @@ class Ownership:
         """Make nothing durable any more: a failure may have left a fold half done."""
         self._is_sealed = True
 
+    @contextmanager
+    def sealing(self) -> Iterator[None]:
+        """Seal when the body fails; on the state thread, around whatever changes the state.
+
+        A snapshot's copy may already be the thread's next piece of work: too early for the loop.
+        """
+        try:
+            yield
+        except BaseException:
+            self.seal()
+            raise
+
     async def snapshot(self, key: tuple[str, int]) -> None:
         """Make the partition's state durable.
 
@@ -287,6 +300,8 @@ class Ownership:
             kind = self._kinds[topic]
             started = time.monotonic()
             next_offset, arrays = await self._state.run(self._copy, kind, partition)  # 1
+            if self._is_sealed:
+                return
             if held.durable == next_offset:
                 held.saved_at_s = time.monotonic()
                 return

@@ -19,9 +19,11 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.errors import ConfigurationError, ServerUnreachable
+from stream.settings import TopicSettings
 
 logger = logging.getLogger(__name__)
 
+# What Kafka keeps where a topic does not say.
 WEEK_MS = 7 * 24 * 3_600_000
 
 TimestampType = Literal["LogAppendTime", "CreateTime"]
@@ -121,39 +123,28 @@ class _FoundTopic:
     configs: Mapping[str, str]
 
 
-def topic_specs(
-    *,
-    interactions: str = "interactions",
-    items: str = "items",
-    item_deltas: str = "headwater-item-deltas",
-    item_signals: str = "headwater-item-signals",
-    dead_letters: str = "dead-letters",
-    num_partitions: int = 4,
-    num_item_partitions: int = 4,
-    retention_ms: int = WEEK_MS,
-    replication_factor: int = 1,
-) -> tuple[TopicSpec, ...]:
+def topic_specs(topics: TopicSettings) -> tuple[TopicSpec, ...]:
     """Return the five topics of the contract (docs/architecture.md), interactions first.
 
     The broadcast topics (items, item signals) and dead letters have one partition each: every
     worker reads all of the first two, and the last is light.
     """
     log: dict[str, Any] = {
-        "retention_ms": retention_ms,
+        "retention_ms": topics.retention_ms,
         "timestamp_type": "LogAppendTime",
-        "replication_factor": replication_factor,
+        "replication_factor": topics.replication,
     }
     table: dict[str, Any] = {
         "num_partitions": 1,
         "cleanup_policy": "compact",
-        "replication_factor": replication_factor,
+        "replication_factor": topics.replication,
     }
     return (
-        TopicSpec(name=interactions, num_partitions=num_partitions, **log),
-        TopicSpec(name=items, **table),
-        TopicSpec(name=item_deltas, num_partitions=num_item_partitions, **log),
-        TopicSpec(name=item_signals, **table),
-        TopicSpec(name=dead_letters, num_partitions=1, **log),
+        TopicSpec(name=topics.interactions, num_partitions=topics.partitions, **log),
+        TopicSpec(name=topics.items, **table),
+        TopicSpec(name=topics.item_deltas, num_partitions=topics.item_partitions, **log),
+        TopicSpec(name=topics.item_signals, **table),
+        TopicSpec(name=topics.dead_letters, num_partitions=1, **log),
     )
 
 

@@ -261,13 +261,18 @@ def add_entry(
     if num_lines > 0 and _place(words, start, num_lines, key, out, into, cf):
         return 0
     num_lost = 0
-    while num_lines < max_lines:
-        more_lines = max(1, 2 * num_lines)
+    more_lines = num_lines
+    while more_lines < max_lines:
+        more_lines = max(1, 2 * more_lines)
         to = take_block(words, heads[slot], more_lines)
         if to < 0:
             break
         if num_lines > 0:
-            num_lost += copy_block(words, start, num_lines, to, more_lines)
+            num_homeless = copy_block(words, start, num_lines, to, more_lines)
+            if num_homeless > 0 and more_lines < max_lines:
+                give_block(words, heads[slot], to, more_lines)
+                continue  # Keys that crowd at this size may not at the next.
+            num_lost += num_homeless
             give_block(words, heads[slot], start, num_lines)
         start, num_lines = to, more_lines
         headers[row, slot, START] = start

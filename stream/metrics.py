@@ -88,6 +88,12 @@ DURABLE_OFFSET = _gauge(
     "topic",
     "partition",
 )
+WAITING_BYTES = _gauge(
+    "headwater_waiting_bytes",
+    "bytes",
+    "Fetched slabs that wait to be folded; bound: twice HEADWATER_WORKER__MAX_SLAB_BYTES.",
+    "topic",
+)
 FOLD_SECONDS = _histogram(
     "headwater_fold_seconds", "s", _SHORT_SECONDS, "Decode and fold of one slab.", "topic"
 )

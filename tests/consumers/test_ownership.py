@@ -262,6 +262,27 @@ def test_nothing_becomes_durable_after_a_failure(tmp_path: Path, state: WorkThre
     assert not list(tmp_path.rglob("*.snapshot")) and not list(tmp_path.rglob("users*"))
 
 
+def test_a_snapshot_that_waits_behind_a_failing_fold_is_not_taken(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    def fold_half() -> None:
+        with owner.ownership.sealing():
+            owner.fold()
+            raise MemoryError
+
+    async def scenario() -> list[object]:
+        await owner.ownership.restore({KEY})
+        # Both stand in the state thread's queue before the loop hears of the failure.
+        return await asyncio.gather(
+            state.run(fold_half), owner.ownership.snapshot(KEY), return_exceptions=True
+        )
+
+    owner = Owner(tmp_path, state)
+    failure, nothing = asyncio.run(scenario())
+    assert isinstance(failure, MemoryError) and nothing is None
+    assert owner.snapshots == [] and owner.ownership.durable_offset(*KEY) is None
+
+
 def test_held_back_row_of_an_evicted_item_is_not_published(
     tmp_path: Path, state: WorkThread
 ) -> None:

@@ -18,18 +18,21 @@ from consumers.topics import (
     topic_specs,
 )
 from stream.errors import ConfigurationError, ServerUnreachable
+from stream.settings import TopicSettings
 
 
 def fresh_specs() -> tuple[TopicSpec, ...]:
     tag = uuid.uuid4().hex[:8]
     return topic_specs(
-        interactions=f"interactions-{tag}",
-        items=f"items-{tag}",
-        item_deltas=f"deltas-{tag}",
-        item_signals=f"signals-{tag}",
-        dead_letters=f"dead-{tag}",
-        num_partitions=3,
-        num_item_partitions=2,
+        TopicSettings(
+            interactions=f"interactions-{tag}",
+            items=f"items-{tag}",
+            item_deltas=f"deltas-{tag}",
+            item_signals=f"signals-{tag}",
+            dead_letters=f"dead-{tag}",
+            partitions=3,
+            item_partitions=2,
+        )
     )
 
 
