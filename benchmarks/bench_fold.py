@@ -31,7 +31,7 @@ from plain_loop import NUM_PARTITIONS, Stopwatch
 
 from consumers.app import Worker
 from consumers.faust_app import run_app
-from consumers.warm_up import compile_kernels
+from consumers.warm_up import compile_kernels, freeze_garbage
 from stream.settings import Settings, TopicSettings, WorkerSettings
 from stream.slab import Slab
 
@@ -51,6 +51,7 @@ class Count:
         self._worker = worker
         self._accept = worker.handlers.accept
         self._num_left = num_events
+        self._has_all = asyncio.Event()
         self.stopwatch = Stopwatch(num_events)
 
     async def accept(self, slab: Slab) -> None:
@@ -59,10 +60,13 @@ class Count:
         if slab.topic == INTERACTIONS:
             self.stopwatch.count(len(slab))
             self._num_left -= len(slab)
+            if self._num_left <= 0:
+                self._has_all.set()
 
     async def stop_when_done(self) -> None:
         """End the worker's app once every event and every row is folded and acknowledged."""
-        while self._num_left > 0 or not self._is_all_folded():  # noqa: ASYNC110 (no event says so)
+        await self._has_all.wait()
+        while not self._is_all_folded():  # noqa: ASYNC110 (no event says so)
             await asyncio.sleep(POLL_S)
         self.stopwatch.stop()
         self._worker.ownership.held.clear()  # No snapshots: nothing after the fold is of use.
@@ -110,6 +114,7 @@ async def read_and_fold(kafka: str, num_events: int, max_slab_bytes: int) -> dic
         tasks = [
             asyncio.create_task(each) for each in (worker.handlers.run(), count.stop_when_done())
         ]
+        freeze_garbage()
         try:
             await run_app(worker.app)
         finally:

@@ -47,7 +47,7 @@ from consumers.state_thread import WorkThread
 from consumers.stats import WorkerStats
 from consumers.supervision import StopBound, finish_or_stop, first_end
 from consumers.topics import ensure_topics, topic_specs
-from consumers.warm_up import compile_kernels
+from consumers.warm_up import compile_kernels, freeze_garbage
 from consumers.watchdog import Watchdog
 from consumers.weights_watch import WeightsWatch
 from models.scorer import TorchScorer
@@ -244,7 +244,7 @@ class Worker:
             max_slab_bytes=worker.max_slab_bytes,
         )
 
-        hand_slabs_over(app, self.handlers.accept)
+        hand_slabs_over(app, lambda slab: self.handlers.accept(slab))
         return app
 
     async def _on_items(self, slab: Slab) -> None:
@@ -299,6 +299,7 @@ class Worker:
         for reader in self.readers:
             await reader.catch_up()
         logger.info("catalogue caught up, %d items", len(self.engine.catalogue.items))
+        freeze_garbage()
 
     def on_ends(self, ends: Mapping[tuple[str, int], int]) -> None:
         """Take the log ends of our partitions, asked every half second."""

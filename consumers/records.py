@@ -16,8 +16,8 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import google_crc32c
 import numpy as np
-from aiokafka.record.util import calc_crc32c
 from numpy.typing import NDArray
 
 from consumers.record_codecs import CODEC_MASK, DecompressionFailed, Decompressor
@@ -222,7 +222,7 @@ def _facts(header: tuple[int, ...]) -> tuple[int, int, int, int, int]:
 
 
 def _check_crc(data: bytes, at: int, stop: int, header: tuple[int, ...], where: str) -> None:
-    crc = calc_crc32c(memoryview(data)[at + _CRC_START : stop])
+    crc = google_crc32c.value(data[at + _CRC_START : stop])
     if crc != header[4]:
         message = (
             f"{where}: batch at offset {header[0]}: expected CRC-32C {header[4]:#010x}, "
