@@ -17,6 +17,7 @@ from faust.transport.drivers import TRANSPORTS
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
+from consumers.group_session import GroupSession
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES
 from consumers.transport import SlabOptions
@@ -37,15 +38,17 @@ DEFAULT_SESSION_TIMEOUT_S = 10.0
 
 
 class App(faust.App):
-    """A Faust app with a ledger; the slab transport reads both attributes.
+    """A Faust app with a ledger; the slab transport reads all three attributes.
 
     Attributes:
         ledger: Where offsets come from.
+        session: The lease on the partitions.
         slab_options: Which topics are slabs, and their bounds.
         slab_topics: Names of the slab topics.
     """
 
     ledger: OffsetLedger
+    session: GroupSession
     slab_options: SlabOptions
 
     @property
@@ -132,6 +135,7 @@ def create_app(
     }
     app = App(group, **{**settings, **faust_settings})
     app.ledger = ledger
+    app.session = GroupSession(timeout_s=session_timeout_s)
     app.slab_options = SlabOptions(
         topics=frozenset(topics),
         max_slab_bytes=max_slab_bytes,
