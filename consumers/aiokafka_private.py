@@ -190,6 +190,7 @@ async def ask_any_broker(consumer: AIOKafkaConsumer, request: Any) -> Any:
         raise NodeNotReadyError
     return await client.send(node_id, request)
 
+
 # Error codes. Of a heartbeat by which the coordinator knows us: none, or the others rejoin.
 _KNOWN_MEMBER = {0, 27}
 # The coordinator loads, is away, or is another one: whom it knows is not said.
@@ -225,7 +226,7 @@ def follow_session(
                 await asyncio.wait([coordinator._closing])
                 raise KafkaConnectionError
             if code not in _NOT_SAID:
-                lost.clear()  # Before it is sent: an answer that gets lost must not fence ourselves.
+                lost.clear()  # Now: if the join's answer gets lost, we must not fence ourselves.
         sent_s = session.now_s()
         answer = await send(request)
         session.hear()

@@ -27,6 +27,7 @@ from consumers.faust_app import App, create_app, hand_slabs_over, run_app
 from consumers.frame_producer import FrameProducer
 from consumers.handlers import SlabHandlers
 from consumers.health import HealthServer
+from consumers.leased_write import LeasedWrite
 from consumers.loops import make_loops
 from consumers.metering import MeteredFreshness, Metering
 from consumers.metrics_registry import MetricsRegistry
@@ -184,7 +185,12 @@ class Worker:
             pending=self._pending,
             generation=lambda: self.app.consumer_generation_id,
             on_snapshot=self.metering.on_snapshot,
+            on_assign=self._on_assign,
+            why_over=self._why_over,
         )
+
+    def _why_over(self) -> str | None:
+        return self.app.session.why_over()
 
     def _make_refresh(self) -> tuple[RefreshLoop[Refresh], WorkerStats]:
         bounds = self._settings.refresh
@@ -201,7 +207,7 @@ class Worker:
             queue=self.queue,
             ledger=self.ledger,
             freshness=self.freshness,
-            write=self.sink.write,
+            write=LeasedWrite(self.sink.write, why_over=self._why_over),
             wall_ms=wall_ms,
             ranker=self.ranker,
             num_fallbacks=lambda: self.metering.num_fallbacks,
@@ -262,12 +268,9 @@ class Worker:
         }
 
     def _on_open(self, kind: str, partition: int, pending: Mapping[str, NDArray[Any]]) -> None:
-        """Take up a partition: no list of its users before it has caught up with its log."""
-        topics = self._settings.topics
+        """Take up a partition that was not in memory, and what is owed to its users."""
         if kind != USERS:
-            self.handlers.forget(topics.item_deltas, partition)
             return
-        self.handlers.forget(topics.interactions, partition)
         shard = self.engine.users[partition]
         self.frames.begin(partition, shard.tables.next_offset)
         self.queue.hold(partition)
@@ -275,6 +278,16 @@ class Worker:
             rows = np.array(pending["user_rows"], np.int32)
             self.refresh.mark(shard.dirty_users(rows, np.zeros(len(rows), np.uint8)))
             self.erasures.restore(pending["erasures"].tobytes())
+
+    def _on_assign(self, kind: str, partition: int) -> None:
+        """No list of a partition's users before it has caught up with its log (law 4)."""
+        topics, owner = self._settings.topics, self.ownership
+        key = (topics.interactions if kind == USERS else topics.item_deltas, partition)
+        self.handlers.forget(*key)
+        if kind == USERS and key in owner.assigned and owner.is_caught_up(*key):
+            self.refresh.release(partition)
+        elif kind == USERS:
+            self.queue.hold(partition)
 
     def _on_drop(self, kind: str, partition: int) -> None:
         if kind == USERS:

@@ -56,7 +56,7 @@ class WorkerProbes:
         if not ownership.has_assignment.is_set():
             reasons.append("no partitions assigned yet")
         if self._worker.refresh.is_paused:
-            reasons.append("lists cannot be written to Redis")
+            reasons.append("lists cannot be written")
         return reasons
 
 

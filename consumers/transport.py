@@ -85,10 +85,10 @@ class Consumer(SlabConsumer):
     async def on_fenced(self) -> None:
         """End the worker: it must not take its place back from the one that has it now."""
         message = (
-            f"expected to be the only worker with the instance id "
-            f"{self.app.conf.consumer_group_instance_id!r} in the group {self.app.conf.id}, another "
-            "one joined under it and has the partitions now: give each worker a "
-            "HEADWATER_WORKER__INSTANCE_ID of its own (after a replacement this is the old one's end)"
+            "expected to be the only worker with the instance id "
+            f"{self.app.conf.consumer_group_instance_id!r} in the group {self.app.conf.id}, "
+            "another one joined under it and has the partitions now: give each worker a "
+            "HEADWATER_WORKER__INSTANCE_ID of its own; one that was replaced ends so, too"
         )
         await self.crash(FencedInstanceId(message))
 
