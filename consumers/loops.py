@@ -1,6 +1,7 @@
 """What a worker does on a clock: snapshots, signals, shared lists, lag. Each loop has one job.
 
-A loop that fails ends the worker. Intervals are settings; nothing here is on an event's way.
+A loop that fails ends the worker. Intervals are settings; nothing here is on an event's way. What
+others read is written only while the lease on the partitions holds.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.group_session import GroupSession
 from consumers.lost_lists import LossWatch, LostLists
 from consumers.lost_views import LostSimilar, LostTombstones, SimilarView, TombstoneView
 from consumers.ownership import Ownership
 from consumers.signal_publisher import SignalPacer, SignalPublisher
 from consumers.sink import RedisSink
+from consumers.sink_replies import Reply
 from consumers.state_thread import WorkThread
 from stream.candidates import RecommendationBatch
 from stream.engine import Engine
+from stream.errors import ServerUnreachable
 from stream.pipeline import Pipeline
 from stream.settings import Settings
 from stream.shared_lists import similar_items, trending_list
@@ -32,6 +39,10 @@ logger = logging.getLogger(__name__)
 _SNAPSHOT_TICK_S = 0.1
 _LAG_TICK_S = 0.5
 _SIMILAR_SIZE = 50
+# Lists per write; how long Redis is left alone after it did not take one.
+_SIMILAR_BATCH = 1_024
+_SIMILAR_PAUSE_S = 1.0
+_SILENCE_TICK_S = 0.5
 _LOST_KEYS_TICK_S = 2.0
 
 
@@ -56,6 +67,8 @@ class WorkerLoops:
         slate_size: Items in the trending list.
         pacers: Of each item partition, made here.
         losses: Watches over what Redis holds.
+        session: The lease, and how long Kafka has been silent.
+        kafka_timeout_s: Silence of Kafka that ends the worker.
     """
 
     def __init__(
@@ -78,7 +91,12 @@ class WorkerLoops:
         slate_size: int,
         pacers: dict[int, SignalPacer],
         losses: LossWatch,
+        session: GroupSession,
+        kafka_timeout_s: float,
     ) -> None:
+        self._session = session
+        self._kafka_timeout_s = kafka_timeout_s
+        self._answered_s = session.now_s()
         self._pipeline = pipeline
         self._state = state
         self._ownership = ownership
@@ -102,8 +120,10 @@ class WorkerLoops:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._snapshots())
             group.create_task(self._signals())
+            group.create_task(self._similar())
             group.create_task(self._trending())
             group.create_task(self._lag())
+            group.create_task(self._silence())
             group.create_task(self._losses.run())
 
     async def _snapshots(self) -> None:
@@ -113,28 +133,22 @@ class WorkerLoops:
             await self._ownership.snapshot_due(self._snapshot_interval_s)
 
     async def _signals(self) -> None:
-        """Publish what changed about our items: signals for all workers, similar items."""
+        """Publish what changed about our items to all workers."""
         while True:
-            await asyncio.sleep(min(max(self._signals_interval_s / 4, 0.02), 0.25))
+            await asyncio.sleep(self._signals_tick_s)
             for topic, partition in sorted(self._ownership.assigned):
-                if topic == self._item_deltas:
-                    await self._publish(partition)
+                if topic == self._item_deltas and self._session.why_over() is None:
+                    records = await self._state.run(self._read_signals, partition)
+                    await self._publisher.publish(records)
 
-    async def _publish(self, partition: int) -> None:
-        published = await self._state.run(self._read_signals, partition)
-        if published is None:
-            return
-        records, similar = published
-        await self._publisher.publish(records)
-        if len(similar):
-            await self._sink.write_similar(similar, generated_at_ms=self._wall_ms())
+    @property
+    def _signals_tick_s(self) -> float:
+        return min(max(self._signals_interval_s / 4, 0.02), 0.25)
 
-    def _read_signals(
-        self, partition: int
-    ) -> tuple[list[tuple[bytes, bytes]], RecommendationBatch] | None:
+    def _read_signals(self, partition: int) -> list[tuple[bytes, bytes]]:
         items = self._pipeline.engine.items.get(partition)
         if items is None:
-            return None
+            return []
         now_ms = self._monotonic_ms()
         pacer = self._pacers.get(partition)
         if pacer is None:
@@ -144,22 +158,63 @@ class WorkerLoops:
             )
             self._pacers[partition] = pacer
         num_held = pacer.num_held
-        records = self._pipeline.publish_signals(
-            partition, pacer.allowance(now_ms), lambda rows: pacer.admit(rows, now_ms)
-        )
+
+        def admit(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+            admitted = pacer.admit(rows, now_ms)
+            pacer.similar.owe(admitted)
+            return admitted
+
+        records = self._pipeline.publish_signals(partition, pacer.allowance(now_ms), admit)
         self._publisher.num_held += pacer.num_held - num_held
         if records:
-            # At once, not when they come back: `sim:` is made of them now, and perhaps not again.
+            # At once, not when they come back: `sim:` is made of them now.
             self._pipeline.read_signals(Slab.from_records(records))
-        similar = _similar_to(self._pipeline.engine, partition, [key for key, _ in records])
-        assert similar is not None, "the partition is held"
-        return records, similar
+        return records
+
+    async def _similar(self) -> None:
+        """Write the similar items of what was published, and again until Redis has them.
+
+        A loop of its own: what goes to Kafka does not wait for Redis.
+        """
+        while True:
+            await asyncio.sleep(self._signals_tick_s)
+            for partition in sorted(self._pacers):
+                if self._session.why_over() is None:
+                    await self._write_similar(partition)
+
+    async def _write_similar(self, partition: int) -> None:
+        while (owed := await self._state.run(self._read_similar, partition)) is not None:
+            pacer, rows, tickets, batch = owed
+            report = await self._sink.write_similar(batch, generated_at_ms=self._wall_ms())
+            is_done = report.replies <= Reply.INVALID
+            await self._state.run(pacer.similar.settle, rows[is_done], tickets[is_done])
+            if report.is_outage:
+                await asyncio.sleep(_SIMILAR_PAUSE_S)
+                return
+
+    def _read_similar(
+        self, partition: int
+    ) -> tuple[SignalPacer, NDArray[np.int32], NDArray[np.uint32], RecommendationBatch] | None:
+        """Return lists that are owed; None where none is, or the partition moved away."""
+        items, pacer = self._pipeline.engine.items.get(partition), self._pacers.get(partition)
+        if items is None or pacer is None:
+            return None
+        rows, tickets = pacer.similar.read(_SIMILAR_BATCH)
+        is_live = items.are_live(rows)
+        pacer.similar.settle(rows[~is_live], tickets[~is_live])
+        rows, tickets = rows[is_live], tickets[is_live]
+        if not len(rows):
+            return None
+        batch = _similar_to(self._pipeline.engine, partition, items.ids.ids(items.id_rows[rows]))
+        assert batch is not None, "the partition is held"
+        return pacer, rows, tickets, batch
 
     async def _trending(self) -> None:
         """Write ``rec:trending`` where item partition 0 is ours."""
         while True:
             await asyncio.sleep(self._trending_interval_s)
-            if (self._item_deltas, 0) not in self._ownership.assigned:
+            is_ours = (self._item_deltas, 0) in self._ownership.assigned
+            if not is_ours or self._session.why_over() is not None:
                 continue
             batch = await self._state.run(self._make_trending)
             if batch is not None and len(batch.item_ids):
@@ -173,7 +228,31 @@ class WorkerLoops:
         while True:
             await asyncio.sleep(_LAG_TICK_S)
             mine = set(self._ownership.assigned)
-            self._on_ends(await self._ends(mine) if mine else {})
+            try:
+                ends = await self._ends(mine) if mine else {}
+            except ServerUnreachable as error:
+                logger.warning("%s", error)  # For how long is :meth:`_silence`'s to judge.
+                continue
+            self._answered_s = self._session.now_s()
+            self._on_ends(ends)
+
+    async def _silence(self) -> None:
+        """End the worker where Kafka has not answered for too long: idle, nothing else would.
+
+        A broker that comes back in time finds everything as it was.
+        """
+        while True:
+            await asyncio.sleep(_SILENCE_TICK_S)
+            asked_s = self._session.now_s() - self._answered_s
+            silent_s = max(self._session.silent_s, asked_s if self._ownership.assigned else 0.0)
+            if silent_s >= self._kafka_timeout_s:
+                message = (
+                    f"expected an answer from Kafka within {self._kafka_timeout_s:g} s, none came "
+                    "to heartbeats or questions for offsets: is it running, can this machine reach "
+                    "it? Start the worker again when it is back: it goes on where it was "
+                    "(HEADWATER_WORKER__KAFKA_TIMEOUT_S is the bound)"
+                )
+                raise ServerUnreachable(message)
 
 
 def trending_of(engine: Engine, size: int) -> RecommendationBatch | None:
@@ -259,6 +338,7 @@ def _make_losses(
         ],
         on_lost=worker.metering.on_lost,
         interval_s=_LOST_KEYS_TICK_S,
+        why_over=worker.app.session.why_over,
     )
 
 
@@ -289,4 +369,6 @@ def make_loops(
         slate_size=settings.ranking.slate_size,
         pacers=pacers,
         losses=_make_losses(worker, settings, pacers=pacers, wall_ms=wall_ms),
+        session=worker.app.session,
+        kafka_timeout_s=settings.worker.kafka_timeout_s,
     )
