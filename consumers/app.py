@@ -276,6 +276,7 @@ class Worker:
         self.queue.hold(partition)
         if pending:
             rows = np.array(pending["user_rows"], np.int32)
+            self.ledger.owe(partition, rows, shard.tables.next_offset)
             self.refresh.mark(shard.dirty_users(rows, np.zeros(len(rows), np.uint8)))
             self.erasures.restore(pending["erasures"].tobytes())
 

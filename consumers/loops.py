@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from consumers.group_session import GroupSession
 from consumers.lost_lists import LossWatch, LostLists
 from consumers.lost_views import LostSimilar, LostTombstones, SimilarView, TombstoneView
+from consumers.owed_lists import OwedLists
 from consumers.ownership import Ownership
 from consumers.signal_publisher import SignalPacer, SignalPublisher
 from consumers.sink import RedisSink
@@ -67,6 +68,7 @@ class WorkerLoops:
         slate_size: Items in the trending list.
         pacers: Of each item partition, made here.
         losses: Watches over what Redis holds.
+        owed: Sees to users whom the refresh queue had no room for.
         session: The lease, and how long Kafka has been silent.
         kafka_timeout_s: Silence of Kafka that ends the worker.
     """
@@ -91,6 +93,7 @@ class WorkerLoops:
         slate_size: int,
         pacers: dict[int, SignalPacer],
         losses: LossWatch,
+        owed: OwedLists,
         session: GroupSession,
         kafka_timeout_s: float,
     ) -> None:
@@ -114,6 +117,7 @@ class WorkerLoops:
         self._trending_interval_s = trending_interval_s
         self._slate_size = slate_size
         self._losses = losses
+        self._owed = owed
 
     async def run(self) -> None:
         """Run all loops until one fails or the task is cancelled."""
@@ -125,6 +129,7 @@ class WorkerLoops:
             group.create_task(self._lag())
             group.create_task(self._silence())
             group.create_task(self._losses.run())
+            group.create_task(self._owed.run())
 
     async def _snapshots(self) -> None:
         """Snapshot the partition that waits longest, one at a time: they are staggered so."""
@@ -369,6 +374,14 @@ def make_loops(
         slate_size=settings.ranking.slate_size,
         pacers=pacers,
         losses=_make_losses(worker, settings, pacers=pacers, wall_ms=wall_ms),
+        owed=OwedLists(
+            engine=worker.engine,
+            state=worker.state,
+            queue=worker.queue,
+            ledger=worker.ledger,
+            mark=worker.refresh.mark,
+            is_caught_up=partial(worker.ownership.is_caught_up, settings.topics.interactions),
+        ),
         session=worker.app.session,
         kafka_timeout_s=settings.worker.kafka_timeout_s,
     )

@@ -120,6 +120,7 @@ def loops_of(engine: Engine, session: GroupSession, state: WorkThread, **given: 
         slate_size=10,
         pacers={},
         losses=none,
+        owed=none,
         session=session,
         kafka_timeout_s=30.0,
         **options,
