@@ -144,11 +144,11 @@ class Worker:
             item_deltas=topics.item_deltas,
             max_waiting_bytes=2 * settings.worker.max_slab_bytes,
         )
-        self.readers = (
-            BroadcastReader(brokers=brokers, topics=[topics.items], on_slab=self._on_items),
-            BroadcastReader(
-                brokers=brokers, topics=[topics.item_signals], on_slab=self._on_signals
-            ),
+        read = ((topics.items, self._on_items), (topics.item_signals, self._on_signals))
+        silence_s = settings.worker.kafka_timeout_s
+        self.readers = tuple(
+            BroadcastReader(brokers=brokers, topics=[name], on_slab=each, max_outage_s=silence_s)
+            for name, each in read
         )
         self.app = self._make_app()
         probes = WorkerProbes(self)
@@ -186,11 +186,13 @@ class Worker:
             generation=lambda: self.app.consumer_generation_id,
             on_snapshot=self.metering.on_snapshot,
             on_assign=self._on_assign,
-            why_over=self._why_over,
+            why_over=self.why_over,
         )
 
-    def _why_over(self) -> str | None:
-        return self.app.session.why_over()
+    def why_over(self) -> str | None:
+        """Return why nothing may be written now for others to read; None while all is well."""
+        is_sealed = self.ownership.is_sealed
+        return "a fold failed, the worker ends" if is_sealed else self.app.session.why_over()
 
     def _make_refresh(self) -> tuple[RefreshLoop[Refresh], WorkerStats]:
         bounds = self._settings.refresh
@@ -207,7 +209,7 @@ class Worker:
             queue=self.queue,
             ledger=self.ledger,
             freshness=self.freshness,
-            write=LeasedWrite(self.sink.write, why_over=self._why_over),
+            write=LeasedWrite(self.sink.write, why_over=self.why_over),
             wall_ms=wall_ms,
             ranker=self.ranker,
             num_fallbacks=lambda: self.metering.num_fallbacks,

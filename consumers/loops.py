@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from consumers.group_session import GroupSession
+from consumers.group_session import GroupSession, Silence
 from consumers.lost_lists import LossWatch, LostLists
 from consumers.lost_views import LostSimilar, LostTombstones, SimilarView, TombstoneView
 from consumers.owed_lists import OwedLists
 from consumers.ownership import Ownership
 from consumers.signal_publisher import SignalPacer, SignalPublisher
+from consumers.similar_writer import SimilarWriter, signals_tick_s, similar_to
 from consumers.sink import RedisSink
-from consumers.sink_replies import Reply
 from consumers.state_thread import WorkThread
 from stream.candidates import RecommendationBatch
 from stream.engine import Engine
 from stream.errors import ServerUnreachable
 from stream.pipeline import Pipeline
 from stream.settings import Settings
-from stream.shared_lists import similar_items, trending_list
+from stream.shared_lists import trending_list
 from stream.slab import Slab
 
 if TYPE_CHECKING:
@@ -39,11 +39,9 @@ logger = logging.getLogger(__name__)
 
 _SNAPSHOT_TICK_S = 0.1
 _LAG_TICK_S = 0.5
-_SIMILAR_SIZE = 50
-# Lists per write; how long Redis is left alone after it did not take one.
-_SIMILAR_BATCH = 1_024
-_SIMILAR_PAUSE_S = 1.0
 _SILENCE_TICK_S = 0.5
+# What counts of a longer pause of our own.
+_SILENCE_MAX_STEP_S = 5.0
 _LOST_KEYS_TICK_S = 2.0
 
 
@@ -55,7 +53,8 @@ class WorkerLoops:
         state: The state thread.
         ownership: Which partitions are ours.
         publisher: Sends item signals, rate-bound.
-        sink: Writes similar items and the trending list.
+        sink: Writes the trending list.
+        similar: Writes similar items.
         ends: Asks the broker where logs end.
         on_ends: Told where the logs of our partitions end.
         wall_ms: Clock of ``generated_at``.
@@ -69,7 +68,8 @@ class WorkerLoops:
         pacers: Of each item partition, made here.
         losses: Watches over what Redis holds.
         owed: Sees to users whom the refresh queue had no room for.
-        session: The lease, and how long Kafka has been silent.
+        session: Counts the answers of the group's coordinator.
+        why_over: Says why nothing may be written for others to read.
         kafka_timeout_s: Silence of Kafka that ends the worker.
     """
 
@@ -81,6 +81,7 @@ class WorkerLoops:
         ownership: Ownership,
         publisher: SignalPublisher,
         sink: RedisSink,
+        similar: SimilarWriter,
         ends: Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]],
         on_ends: Callable[[Mapping[tuple[str, int], int]], None],
         wall_ms: Callable[[], int],
@@ -95,16 +96,19 @@ class WorkerLoops:
         losses: LossWatch,
         owed: OwedLists,
         session: GroupSession,
+        why_over: Callable[[], str | None],
         kafka_timeout_s: float,
     ) -> None:
         self._session = session
+        self._why_over = why_over
         self._kafka_timeout_s = kafka_timeout_s
-        self._answered_s = session.now_s()
+        self._num_ends = 0
         self._pipeline = pipeline
         self._state = state
         self._ownership = ownership
         self._publisher = publisher
         self._sink = sink
+        self._similar = similar
         self._ends = ends
         self._on_ends = on_ends
         self._wall_ms = wall_ms
@@ -124,7 +128,7 @@ class WorkerLoops:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._snapshots())
             group.create_task(self._signals())
-            group.create_task(self._similar())
+            group.create_task(self._similar.run())
             group.create_task(self._trending())
             group.create_task(self._lag())
             group.create_task(self._silence())
@@ -140,15 +144,11 @@ class WorkerLoops:
     async def _signals(self) -> None:
         """Publish what changed about our items to all workers."""
         while True:
-            await asyncio.sleep(self._signals_tick_s)
+            await asyncio.sleep(signals_tick_s(self._signals_interval_s))
             for topic, partition in sorted(self._ownership.assigned):
-                if topic == self._item_deltas and self._session.why_over() is None:
+                if topic == self._item_deltas and self._why_over() is None:
                     records = await self._state.run(self._read_signals, partition)
                     await self._publisher.publish(records)
-
-    @property
-    def _signals_tick_s(self) -> float:
-        return min(max(self._signals_interval_s / 4, 0.02), 0.25)
 
     def _read_signals(self, partition: int) -> list[tuple[bytes, bytes]]:
         items = self._pipeline.engine.items.get(partition)
@@ -176,50 +176,12 @@ class WorkerLoops:
             self._pipeline.read_signals(Slab.from_records(records))
         return records
 
-    async def _similar(self) -> None:
-        """Write the similar items of what was published, and again until Redis has them.
-
-        A loop of its own: what goes to Kafka does not wait for Redis.
-        """
-        while True:
-            await asyncio.sleep(self._signals_tick_s)
-            for partition in sorted(self._pacers):
-                if self._session.why_over() is None:
-                    await self._write_similar(partition)
-
-    async def _write_similar(self, partition: int) -> None:
-        while (owed := await self._state.run(self._read_similar, partition)) is not None:
-            pacer, rows, tickets, batch = owed
-            report = await self._sink.write_similar(batch, generated_at_ms=self._wall_ms())
-            is_done = report.replies <= Reply.INVALID
-            await self._state.run(pacer.similar.settle, rows[is_done], tickets[is_done])
-            if report.is_outage:
-                await asyncio.sleep(_SIMILAR_PAUSE_S)
-                return
-
-    def _read_similar(
-        self, partition: int
-    ) -> tuple[SignalPacer, NDArray[np.int32], NDArray[np.uint32], RecommendationBatch] | None:
-        """Return lists that are owed; None where none is, or the partition moved away."""
-        items, pacer = self._pipeline.engine.items.get(partition), self._pacers.get(partition)
-        if items is None or pacer is None:
-            return None
-        rows, tickets = pacer.similar.read(_SIMILAR_BATCH)
-        is_live = items.are_live(rows)
-        pacer.similar.settle(rows[~is_live], tickets[~is_live])
-        rows, tickets = rows[is_live], tickets[is_live]
-        if not len(rows):
-            return None
-        batch = _similar_to(self._pipeline.engine, partition, items.ids.ids(items.id_rows[rows]))
-        assert batch is not None, "the partition is held"
-        return pacer, rows, tickets, batch
-
     async def _trending(self) -> None:
         """Write ``rec:trending`` where item partition 0 is ours."""
         while True:
             await asyncio.sleep(self._trending_interval_s)
             is_ours = (self._item_deltas, 0) in self._ownership.assigned
-            if not is_ours or self._session.why_over() is not None:
+            if not is_ours or self._why_over() is not None:
                 continue
             batch = await self._state.run(self._make_trending)
             if batch is not None and len(batch.item_ids):
@@ -238,7 +200,7 @@ class WorkerLoops:
             except ServerUnreachable as error:
                 logger.warning("%s", error)  # For how long is :meth:`_silence`'s to judge.
                 continue
-            self._answered_s = self._session.now_s()
+            self._num_ends += 1
             self._on_ends(ends)
 
     async def _silence(self) -> None:
@@ -246,10 +208,14 @@ class WorkerLoops:
 
         A broker that comes back in time finds everything as it was.
         """
+        of_group, of_logs = (Silence(max_step_s=_SILENCE_MAX_STEP_S) for _ in range(2))
         while True:
             await asyncio.sleep(_SILENCE_TICK_S)
-            asked_s = self._session.now_s() - self._answered_s
-            silent_s = max(self._session.silent_s, asked_s if self._ownership.assigned else 0.0)
+            now_s = self._session.now_s()
+            silent_s = max(
+                of_group.observe(self._session.num_answers, now_s),
+                of_logs.observe(self._num_ends, now_s),
+            )
             if silent_s >= self._kafka_timeout_s:
                 message = (
                     f"expected an answer from Kafka within {self._kafka_timeout_s:g} s, none came "
@@ -278,23 +244,6 @@ def trending_of(engine: Engine, size: int) -> RecommendationBatch | None:
     )
 
 
-def _similar_to(
-    engine: Engine, partition: int, item_ids: Sequence[bytes]
-) -> RecommendationBatch | None:
-    """Return the lists of some items of a partition; None where it moved away (state thread)."""
-    items = engine.items.get(partition)
-    if items is None:
-        return None
-    return similar_items(
-        engine.catalogue,
-        item_ids,
-        partition=partition,
-        next_offset=items.next_offset,
-        now_ms=items.stream_time_ms,
-        size=_SIMILAR_SIZE,
-    )
-
-
 def _make_losses(
     worker: Worker,
     settings: Settings,
@@ -307,7 +256,7 @@ def _make_losses(
     ttl_ms = settings.sink.ttl_s * 1000
 
     async def write_similar(partition: int, item_ids: Sequence[bytes]) -> None:
-        batch = await worker.state.run(_similar_to, engine, partition, item_ids)
+        batch = await worker.state.run(similar_to, engine, partition, item_ids)
         if batch is not None:
             await sink.write_similar(batch, generated_at_ms=wall_ms())
 
@@ -343,7 +292,7 @@ def _make_losses(
         ],
         on_lost=worker.metering.on_lost,
         interval_s=_LOST_KEYS_TICK_S,
-        why_over=worker.app.session.why_over,
+        why_over=worker.why_over,
     )
 
 
@@ -362,6 +311,15 @@ def make_loops(
         ownership=worker.ownership,
         publisher=worker.publisher,
         sink=worker.sink,
+        similar=SimilarWriter(
+            engine=worker.engine,
+            state=worker.state,
+            write=worker.sink.write_similar,
+            pacers=pacers,
+            why_over=worker.why_over,
+            wall_ms=wall_ms,
+            tick_s=signals_tick_s(settings.signals.interval_s),
+        ),
         ends=worker.offsets.ends,
         on_ends=worker.on_ends,
         wall_ms=wall_ms,
@@ -383,5 +341,6 @@ def make_loops(
             is_caught_up=partial(worker.ownership.is_caught_up, settings.topics.interactions),
         ),
         session=worker.app.session,
+        why_over=worker.why_over,
         kafka_timeout_s=settings.worker.kafka_timeout_s,
     )

@@ -90,6 +90,7 @@ class Ownership:
 
     Attributes:
         assignment: Grows whenever partitions are given up or taken up.
+        is_sealed: Whether a failure may have left a fold half done: nothing more becomes durable.
         num_unusable: Snapshots passed over at restores, by kind.
     """
 
@@ -119,7 +120,7 @@ class Ownership:
         # Set once the first assignment was restored; it may be empty.
         self.has_assignment = asyncio.Event()
         self.release_failure: Exception | None = None
-        self._is_sealed = False
+        self.is_sealed = False
         self._engine = engine
         self._store = store
         self._state = state
@@ -275,7 +276,7 @@ class Ownership:
 
     def seal(self) -> None:
         """Make nothing durable any more: a failure may have left a fold half done."""
-        self._is_sealed = True
+        self.is_sealed = True
 
     @contextmanager
     def sealing(self) -> Iterator[None]:
@@ -297,13 +298,13 @@ class Ownership:
         """
         async with self._locks.setdefault(key, asyncio.Lock()):
             held = self.held.get(key)
-            if held is None or self._is_sealed:
+            if held is None or self.is_sealed:
                 return
             topic, partition = key
             kind = self._kinds[topic]
             started = time.monotonic()
             next_offset, arrays = await self._state.run(self._copy, kind, partition)  # 1
-            if self._is_sealed:
+            if self.is_sealed:
                 return
             if held.durable == next_offset:
                 held.saved_at_s = time.monotonic()

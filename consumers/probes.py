@@ -55,7 +55,7 @@ class WorkerProbes:
         ]
         if not ownership.has_assignment.is_set():
             reasons.append("no partitions assigned yet")
-        lease_over = self._worker.app.session.why_over()
+        lease_over = self._worker.why_over()
         if ownership.has_assignment.is_set() and lease_over is not None:
             reasons.append(lease_over)
         elif self._worker.refresh.is_paused:

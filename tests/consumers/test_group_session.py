@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from consumers.faust_app import run_app
-from consumers.group_session import GroupSession, now_s
+from consumers.group_session import GroupSession, Silence, now_s
 from consumers.leased_write import LeasedWrite
 from consumers.sink_replies import Reply, WriteReport
 from stream.candidates import RecommendationBatch
@@ -75,14 +75,13 @@ def test_the_lease_ends_at_once_when_the_group_does_not_know_us() -> None:
     assert session.why_over() is not None
 
 
-def test_silence_counts_from_the_last_answer_whatever_it_said() -> None:
-    clock = Clock()
-    session = GroupSession(timeout_s=6.0, now_s=clock)
-    clock.s = 103.0
-    assert session.silent_s == 3.0
-    session.hear()
-    clock.s = 104.0
-    assert session.silent_s == 1.0
+def test_silence_counts_from_the_last_news_and_not_what_we_slept_ourselves() -> None:
+    #   looks:  0   1   2   3        1000  1001
+    #   news:   a   a   b   b         b     b      sums: 0 1 0 1 6 7
+    silence = Silence(max_step_s=5.0)
+    looks = [(0.0, "a"), (1.0, "a"), (2.0, "b"), (3.0, "b"), (1_000.0, "b"), (1_001.0, "b")]
+    found = [silence.observe(news, at_s) for at_s, news in looks]
+    assert found == [0.0, 1.0, 0.0, 1.0, 6.0, 7.0]
 
 
 def test_the_clock_only_goes_forward() -> None:

@@ -15,6 +15,7 @@ from consumers.configuration import make_engine, make_pipeline
 from consumers.group_session import GroupSession
 from consumers.loops import WorkerLoops, trending_of
 from consumers.redis_client import connect_redis
+from consumers.similar_writer import SimilarWriter
 from consumers.sink import RedisSink
 from consumers.sink_replies import Reply, WriteReport
 from consumers.state_thread import WorkThread
@@ -104,7 +105,7 @@ def loops_of(engine: Engine, session: GroupSession, state: WorkThread, **given: 
     """Return loops over an engine that owns item partition 0."""
     owner: Any = SimpleNamespace(assigned={("item-deltas", 0)})
     none: Any = None
-    options: dict[str, Any] = {"publisher": none, "sink": none, "ends": none, **given}
+    options: dict[str, Any] = {"publisher": none, "sink": none, "similar": none}
     return WorkerLoops(
         pipeline=make_pipeline(Settings(), engine),
         state=state,
@@ -122,8 +123,10 @@ def loops_of(engine: Engine, session: GroupSession, state: WorkThread, **given: 
         losses=none,
         owed=none,
         session=session,
+        why_over=session.why_over,
         kafka_timeout_s=30.0,
-        **options,
+        ends=none,
+        **{**options, **given},
     )
 
 
@@ -137,7 +140,7 @@ def state() -> Iterator[WorkThread]:
 def test_similar_items_that_redis_did_not_take_are_written_after_the_outage(
     state: WorkThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.loops._SIMILAR_PAUSE_S", 0.0)
+    monkeypatch.setattr("consumers.similar_writer._PAUSE_S", 0.0)
     settings = Settings(topics={"partitions": 1, "item_partitions": 1})
     engine = make_engine(settings)
     lines = [event(number, user_id="u1", item_id=f"i{number}") for number in range(30)]
@@ -148,12 +151,21 @@ def test_similar_items_that_redis_did_not_take_are_written_after_the_outage(
     session = GroupSession(timeout_s=60.0)
     session.renew(session.now_s())
     sink, publisher = Outage(), Publisher()
-    loops = loops_of(engine, session, state, sink=sink, publisher=publisher)
+    loops = loops_of(engine, session, state, publisher=publisher)
+    writer = SimilarWriter(
+        engine=engine,
+        state=state,
+        write=sink.write_similar,
+        pacers=loops._pacers,
+        why_over=session.why_over,
+        wall_ms=lambda: 1,
+        tick_s=0.0,
+    )
 
     async def scenario() -> None:
         sink.is_away = True
         signals = asyncio.create_task(loops._signals())
-        similar = asyncio.create_task(loops._similar())
+        similar = asyncio.create_task(writer.run())
         while len(publisher.keys) < 30:  # noqa: ASYNC110  (Kafka gets them all the same)
             await asyncio.sleep(0)
         assert sink.written == []
@@ -184,22 +196,26 @@ def test_without_a_lease_no_signal_is_published(state: WorkThread) -> None:
     assert publisher.keys == [] and not loops._pacers
 
 
-@pytest.mark.parametrize(("silent_s", "ends"), [(29.0, False), (30.0, True)])
-def test_a_silent_kafka_ends_the_worker_at_the_bound_with_what_to_do(
-    state: WorkThread, monkeypatch: pytest.MonkeyPatch, silent_s: float, *, ends: bool
+@pytest.mark.parametrize("of", ["the group", "the logs"])
+def test_a_kafka_that_stays_silent_ends_the_worker_with_what_to_do(
+    state: WorkThread, monkeypatch: pytest.MonkeyPatch, of: str
 ) -> None:
     monkeypatch.setattr("consumers.loops._SILENCE_TICK_S", 0.0)
-    clock = [100.0]
-    session = GroupSession(timeout_s=6.0, now_s=lambda: clock[0])
+    looks: list[float] = []
+
+    def clock() -> float:
+        looks.append(1.0)
+        if of == "the group":
+            loops._num_ends += 1
+        else:
+            session.hear()
+        return sum(looks)
+
+    session = GroupSession(timeout_s=6.0, now_s=clock)
     loops = loops_of(make_engine(Settings()), session, state)
-    clock[0] += silent_s
-
-    async def scenario() -> None:
-        await asyncio.wait_for(loops._silence(), 0.05)
-
-    expected = ServerUnreachable if ends else TimeoutError
-    with pytest.raises(expected, match="Kafka within 30 s.*goes on where it was" if ends else None):
-        asyncio.run(scenario())
+    with pytest.raises(ServerUnreachable, match="Kafka within 30 s.*goes on where it was"):
+        asyncio.run(loops._silence())
+    assert len(looks) == 31  # Thirty seconds after the first look.
 
 
 @pytest.mark.redis
