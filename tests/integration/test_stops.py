@@ -54,6 +54,19 @@ def test_a_stop_that_cannot_write_its_snapshots_says_so(deploy: Deploy) -> None:
     assert "Traceback" not in worker.log
 
 
+def test_the_older_of_two_workers_of_one_name_ends_with_a_line(deploy: Deploy) -> None:
+    deployment = deploy(WORKER__INSTANCE_ID="twin")
+    older = deployment.worker()
+    newer = deployment.worker()
+    assert older.wait() == 1
+    last_line = older.log.splitlines()[-1]
+    assert last_line.startswith("headwater: expected to be the only worker with the instance id")
+    assert "Traceback" not in older.log
+    deployment.produce(LOG[:50])
+    deployment.drain()
+    assert len(newer.stats()["positions"]) == 2 * deployment.partitions
+
+
 def test_an_idle_worker_outlives_a_broker_restart_and_ends_where_kafka_stays_away(
     deploy: Deploy, kafka_server: Callable[..., KafkaServer]
 ) -> None:
