@@ -16,10 +16,22 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.consumer import fetcher as stock_fetcher
-from aiokafka.errors import KafkaError, NodeNotReadyError
-from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+)
+from aiokafka.protocol.group import (
+    HeartbeatRequest,
+    JoinGroupRequest,
+    LeaveGroupRequest,
+    SyncGroupRequest,
+)
 from aiokafka.record.memory_records import MemoryRecords
 
+from consumers.group_requests import FENCED_INSTANCE_ID, StaticHeartbeat
+from consumers.group_session import GroupSession
 from consumers.records import RecordsWalk
 from stream.errors import HeadwaterError, LogGap
 from stream.slab import Slab
@@ -177,6 +189,74 @@ async def ask_any_broker(consumer: AIOKafkaConsumer, request: Any) -> Any:
     if node_id is None:
         raise NodeNotReadyError
     return await client.send(node_id, request)
+
+
+# Error codes. Of a heartbeat by which the coordinator knows us: none, or the others rejoin.
+_KNOWN_MEMBER = {0, 27}
+# The coordinator loads, is away, or is another one: whom it knows is not said.
+_NOT_SAID = {14, 15, 16}
+
+
+def follow_session(
+    consumer: AIOKafkaConsumer,
+    session: GroupSession,
+    on_fenced: Callable[[], Awaitable[None]],
+) -> None:
+    """Keep a session's lease by what a started consumer hears; never rejoin as a fenced member.
+
+    aiokafka's requests do not name the instance, so that a static member whose place another one
+    took hears "unknown member", joins anew, and takes the place back: for ever, in turns. Here it
+    asks, before it joins anew, whether its old self was fenced.
+
+    Args:
+        consumer: Started, not yet subscribed.
+        session: Renewed and ended by the coordinator's answers.
+        on_fenced: Called once, instead of joining; nothing is joined any more.
+    """
+    coordinator = consumer._coordinator
+    send, reset = coordinator._send_req, coordinator.reset_generation
+    # Who we were when the coordinator stopped knowing us: generation and member id.
+    lost: list[tuple[int, str]] = []
+
+    async def send_and_listen(request: Any) -> Any:
+        if isinstance(request, JoinGroupRequest) and lost:
+            code = await _ask_about(coordinator, send, lost[-1])
+            if code == FENCED_INSTANCE_ID:
+                await on_fenced()
+                await asyncio.wait([coordinator._closing])
+                raise KafkaConnectionError
+            if code not in _NOT_SAID:
+                lost.clear()  # Now: if the join's answer gets lost, we must not fence ourselves.
+        sent_s = session.now_s()
+        answer = await send(request)
+        session.hear()
+        if isinstance(request, HeartbeatRequest) and answer.error_code in _KNOWN_MEMBER:
+            session.renew(sent_s)
+        elif isinstance(request, SyncGroupRequest) and not answer.error_code:
+            session.renew(sent_s)
+        return answer
+
+    def reset_generation() -> None:
+        session.end()
+        if coordinator._group_instance_id is not None and coordinator.generation > 0:
+            lost[:] = [(coordinator.generation, coordinator.member_id)]
+        reset()
+
+    coordinator._send_req = send_and_listen
+    coordinator.reset_generation = reset_generation
+
+
+async def _ask_about(
+    coordinator: Any, send: Callable[[Any], Awaitable[Any]], lost: tuple[int, str]
+) -> int:
+    """Return the error code of a heartbeat in the name of the member that we were."""
+    generation, member_id = lost
+    instance_id = coordinator._group_instance_id
+    heartbeat = StaticHeartbeat(coordinator.group_id, generation, member_id, instance_id)
+    try:
+        return int((await send(heartbeat)).error_code)
+    except (NotImplementedError, IncompatibleBrokerVersion):
+        return 0  # A broker without static membership fences nobody.
 
 
 async def leave_group(consumer: AIOKafkaConsumer) -> None:

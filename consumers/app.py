@@ -27,6 +27,7 @@ from consumers.faust_app import App, create_app, hand_slabs_over, run_app
 from consumers.frame_producer import FrameProducer
 from consumers.handlers import SlabHandlers
 from consumers.health import HealthServer
+from consumers.leased_write import LeasedWrite
 from consumers.loops import make_loops
 from consumers.metering import MeteredFreshness, Metering
 from consumers.metrics_registry import MetricsRegistry
@@ -143,11 +144,11 @@ class Worker:
             item_deltas=topics.item_deltas,
             max_waiting_bytes=2 * settings.worker.max_slab_bytes,
         )
-        self.readers = (
-            BroadcastReader(brokers=brokers, topics=[topics.items], on_slab=self._on_items),
-            BroadcastReader(
-                brokers=brokers, topics=[topics.item_signals], on_slab=self._on_signals
-            ),
+        read = ((topics.items, self._on_items), (topics.item_signals, self._on_signals))
+        silence_s = settings.worker.kafka_timeout_s
+        self.readers = tuple(
+            BroadcastReader(brokers=brokers, topics=[name], on_slab=each, max_outage_s=silence_s)
+            for name, each in read
         )
         self.app = self._make_app()
         probes = WorkerProbes(self)
@@ -184,7 +185,14 @@ class Worker:
             pending=self._pending,
             generation=lambda: self.app.consumer_generation_id,
             on_snapshot=self.metering.on_snapshot,
+            on_assign=self._on_assign,
+            why_over=self.why_over,
         )
+
+    def why_over(self) -> str | None:
+        """Return why nothing may be written now for others to read; None while all is well."""
+        is_sealed = self.ownership.is_sealed
+        return "a fold failed, the worker ends" if is_sealed else self.app.session.why_over()
 
     def _make_refresh(self) -> tuple[RefreshLoop[Refresh], WorkerStats]:
         bounds = self._settings.refresh
@@ -201,7 +209,7 @@ class Worker:
             queue=self.queue,
             ledger=self.ledger,
             freshness=self.freshness,
-            write=self.sink.write,
+            write=LeasedWrite(self.sink.write, why_over=self.why_over),
             wall_ms=wall_ms,
             ranker=self.ranker,
             num_fallbacks=lambda: self.metering.num_fallbacks,
@@ -262,19 +270,27 @@ class Worker:
         }
 
     def _on_open(self, kind: str, partition: int, pending: Mapping[str, NDArray[Any]]) -> None:
-        """Take up a partition: no list of its users before it has caught up with its log."""
-        topics = self._settings.topics
+        """Take up a partition that was not in memory, and what is owed to its users."""
         if kind != USERS:
-            self.handlers.forget(topics.item_deltas, partition)
             return
-        self.handlers.forget(topics.interactions, partition)
         shard = self.engine.users[partition]
         self.frames.begin(partition, shard.tables.next_offset)
         self.queue.hold(partition)
         if pending:
             rows = np.array(pending["user_rows"], np.int32)
+            self.ledger.owe(partition, rows, shard.tables.next_offset)
             self.refresh.mark(shard.dirty_users(rows, np.zeros(len(rows), np.uint8)))
             self.erasures.restore(pending["erasures"].tobytes())
+
+    def _on_assign(self, kind: str, partition: int) -> None:
+        """No list of a partition's users before it has caught up with its log (law 4)."""
+        topics, owner = self._settings.topics, self.ownership
+        key = (topics.interactions if kind == USERS else topics.item_deltas, partition)
+        self.handlers.forget(*key)
+        if kind == USERS and key in owner.assigned and owner.is_caught_up(*key):
+            self.refresh.release(partition)
+        elif kind == USERS:
+            self.queue.hold(partition)
 
     def _on_drop(self, kind: str, partition: int) -> None:
         if kind == USERS:

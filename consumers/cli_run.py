@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Annotated
@@ -22,6 +21,7 @@ from consumers.simulated_logs import write_logs
 from consumers.stack import Stack
 from consumers.stopping import stop_on_signals
 from consumers.supervision import StopBound
+from local.scratch import ScratchFolder
 from local.simulator import Simulator
 from stream.errors import ConfigurationError
 from stream.settings import Settings
@@ -86,16 +86,16 @@ def up(as_json: JsonFlag = False) -> None:
             for name, address in addresses.items():
                 typer.echo(f"{name:7s} {address}")
 
-    with tempfile.TemporaryDirectory(prefix="headwater-up-") as scratch:
+    with ScratchFolder("headwater-up-") as scratch:
         stack = Stack(
             kafka=settings.kafka,
             redis=settings.redis.get_secret_value() if settings.redis else None,
-            data_dir=Path(scratch),
+            data_dir=scratch,
             say=say,
         )
         # What a broker of this command holds ends with it, and so must the snapshots of it.
         if settings.kafka is None:
-            settings = settings.model_copy(update={"data_dir": Path(scratch) / "state"})
+            settings = settings.model_copy(update={"data_dir": scratch / "state"})
         try:
             asyncio.run(_up(settings, stack, ready))
         finally:

@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,8 @@ from consumers.lists import read_list
 from consumers.produce import ProduceReport, Record, produce_interactions
 from consumers.stack import Stack
 from consumers.stopping import stop_on_signals
+from local.process import ending_with_us
+from local.scratch import ScratchFolder
 from local.simulator import Simulator
 from stream.errors import HeadwaterError, ServerUnreachable
 from stream.settings import Settings
@@ -101,11 +102,7 @@ class WorkerProcess:
         """
         with self._log_path.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "consumers.cli",
-                "worker",
-                "--json",
+                *ending_with_us([sys.executable, "-m", "consumers.cli", "worker", "--json"]),
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env=self._environment,
@@ -157,11 +154,11 @@ class WorkerProcess:
 async def run_demo(settings: Settings, options: DemoOptions) -> tuple[dict[str, Any], bool]:
     """Run the demo; return the summary and whether it was good."""
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="headwater-demo-") as scratch:
+    with ScratchFolder("headwater-demo-") as scratch:
         stack = Stack(
             kafka=settings.kafka,
             redis=settings.redis.get_secret_value() if settings.redis else None,
-            data_dir=Path(scratch),
+            data_dir=scratch,
             say=say,
         )
         await asyncio.to_thread(stack.start)
@@ -169,8 +166,8 @@ async def run_demo(settings: Settings, options: DemoOptions) -> tuple[dict[str, 
             settings,
             kafka=stack.kafka,
             redis=stack.redis,
-            data_dir=Path(scratch) / "state",
-            log_path=Path(scratch) / "worker.log",
+            data_dir=scratch / "state",
+            log_path=scratch / "worker.log",
         )
         try:
             say("starting a worker (the first time kernels are compiled: about a minute)")

@@ -17,6 +17,7 @@ from faust.transport.drivers import TRANSPORTS
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
+from consumers.group_session import GroupSession
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES
 from consumers.transport import SlabOptions
@@ -32,20 +33,26 @@ _CRASH_TICK_S = 0.25
 # How long a crashed app may take to stop.
 CRASHED_STOP_S = 10.0
 
-# Bytes that every broker accepts as a session timeout lie between 6 s and 30 min by default.
+# Never: a worker without partitions fetches nothing, and aiokafka would make it leave its group for
+# good after this long (Faust's default is 1,000 s). Who hangs is our watchdog's business.
+_MAX_POLL_INTERVAL_S = 10 * 366 * 86_400.0
+
+# Brokers accept a session timeout between 6 s and 30 min by default.
 DEFAULT_SESSION_TIMEOUT_S = 10.0
 
 
 class App(faust.App):
-    """A Faust app with a ledger; the slab transport reads both attributes.
+    """A Faust app with a ledger; the slab transport reads all three attributes.
 
     Attributes:
         ledger: Where offsets come from.
+        session: The lease on the partitions.
         slab_options: Which topics are slabs, and their bounds.
         slab_topics: Names of the slab topics.
     """
 
     ledger: OffsetLedger
+    session: GroupSession
     slab_options: SlabOptions
 
     @property
@@ -122,6 +129,7 @@ def create_app(
         "broker_heartbeat_interval": session_timeout_s / 5,
         "broker_request_timeout": max(request_timeout_s, session_timeout_s),
         "broker_commit_interval": commit_interval_s,
+        "broker_max_poll_interval": _MAX_POLL_INTERVAL_S,
         "topic_allow_declare": False,
         "topic_disable_leader": True,
         # 0 would silently swap in an assignor that does not keep partitions where they are.
@@ -132,6 +140,7 @@ def create_app(
     }
     app = App(group, **{**settings, **faust_settings})
     app.ledger = ledger
+    app.session = GroupSession(timeout_s=session_timeout_s)
     app.slab_options = SlabOptions(
         topics=frozenset(topics),
         max_slab_bytes=max_slab_bytes,

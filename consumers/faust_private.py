@@ -19,7 +19,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.transport.drivers import aiokafka as stock_driver
 from faust.types import TP, ConsumerMessage, Message
 
-from consumers.aiokafka_private import SlabSource, hand_out_slabs, leave_group, stop_consumer
+from consumers.aiokafka_private import (
+    SlabSource,
+    follow_session,
+    hand_out_slabs,
+    leave_group,
+    stop_consumer,
+)
+from consumers.group_session import GroupSession
 from stream.slab import Slab
 
 logger = logging.getLogger(__name__)
@@ -46,10 +53,15 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         return consumer
 
     async def on_start(self) -> None:
-        """Start aiokafka's consumer and make it hand out slabs, before it is subscribed."""
+        """Start aiokafka's consumer; before it is subscribed, make it hand out slabs and listen."""
         await super().on_start()
         self.source = self.consumer.slab_source()
-        hand_out_slabs(self._ensure_consumer(), self.source)
+        consumer = self._ensure_consumer()
+        hand_out_slabs(consumer, self.source)
+        follow_session(consumer, self.consumer.session(), self._end_fenced)
+
+    async def _end_fenced(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.consumer.on_fenced(), self.parent_loop)
 
     async def on_thread_stop(self) -> None:
         """Leave the group, then stop."""
@@ -111,7 +123,7 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
 class SlabConsumer(stock_driver.Consumer):
     """Faust's consumer with doors where its bookkeeping of offsets is: cumulative, never per ack.
 
-    :class:`consumers.transport.Consumer` fills in the five public methods.
+    :class:`consumers.transport.Consumer` fills in the public methods.
     """
 
     #: Longest wait of the broker for new records, in ms; the stock path's 1,500 would be latency.
@@ -121,6 +133,14 @@ class SlabConsumer(stock_driver.Consumer):
 
     def slab_source(self) -> SlabSource:
         """Make the source of slabs for one start of the thread."""
+        raise NotImplementedError
+
+    def session(self) -> GroupSession:
+        """Return the lease to keep."""
+        raise NotImplementedError
+
+    async def on_fenced(self) -> None:
+        """End: another member took our place under our instance id."""
         raise NotImplementedError
 
     def is_slab_topic(self, topic: str) -> bool:

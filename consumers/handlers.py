@@ -87,11 +87,16 @@ class SlabHandlers:
         }
 
     async def accept(self, slab: Slab) -> None:
-        """Take a slab over from an agent; waits while too much waits already."""
-        await self._inboxes[slab.topic].put(slab)
+        """Take a slab over from an agent; waits while too much waits already.
+
+        Where partitions are given up or taken up meanwhile, the slab is dropped: what came before
+        it was forgotten, and both are read anew from where the state is.
+        """
+        owner, begun = self._ownership, self._ownership.assignment
+        await self._inboxes[slab.topic].put(slab, lambda: owner.assignment == begun)
 
     def forget(self, topic: str, partition: int) -> None:
-        """Drop what waits of a partition that was just assigned: it is read anew."""
+        """Drop what waits of a partition that was given up or taken up: it is read anew."""
         self._inboxes[topic].forget(partition)
 
     def waiting_bytes(self) -> dict[str, int]:

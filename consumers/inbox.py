@@ -9,6 +9,7 @@ any wait for more.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from stream.slab import Slab
 
@@ -27,10 +28,12 @@ class Inbox:
         self._changed = asyncio.Event()
         self.num_bytes = 0
 
-    async def put(self, slab: Slab) -> None:
-        """Add a slab; waits for room."""
+    async def put(self, slab: Slab, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Add a slab; waits for room, and drops a slab that is not wanted any more by then."""
         while self._waiting and self.num_bytes + slab.buffer.nbytes > self._max_bytes:
             await self._wait()
+        if not is_wanted():
+            return
         self._waiting.append(slab)
         self.num_bytes += slab.buffer.nbytes
         self._changed.set()

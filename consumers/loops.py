@@ -1,6 +1,7 @@
 """What a worker does on a clock: snapshots, signals, shared lists, lag. Each loop has one job.
 
-A loop that fails ends the worker. Intervals are settings; nothing here is on an event's way.
+A loop that fails ends the worker. Intervals are settings; nothing here is on an event's way. What
+others read is written only while the lease on the partitions holds.
 """
 
 from __future__ import annotations
@@ -11,17 +12,24 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from consumers.group_session import GroupSession, Silence
 from consumers.lost_lists import LossWatch, LostLists
 from consumers.lost_views import LostSimilar, LostTombstones, SimilarView, TombstoneView
+from consumers.owed_lists import OwedLists
 from consumers.ownership import Ownership
 from consumers.signal_publisher import SignalPacer, SignalPublisher
+from consumers.similar_writer import SimilarWriter, signals_tick_s, similar_to
 from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
 from stream.candidates import RecommendationBatch
 from stream.engine import Engine
+from stream.errors import ServerUnreachable
 from stream.pipeline import Pipeline
 from stream.settings import Settings
-from stream.shared_lists import similar_items, trending_list
+from stream.shared_lists import trending_list
 from stream.slab import Slab
 
 if TYPE_CHECKING:
@@ -31,7 +39,9 @@ logger = logging.getLogger(__name__)
 
 _SNAPSHOT_TICK_S = 0.1
 _LAG_TICK_S = 0.5
-_SIMILAR_SIZE = 50
+_SILENCE_TICK_S = 0.5
+# What counts of a longer pause of our own.
+_SILENCE_MAX_STEP_S = 5.0
 _LOST_KEYS_TICK_S = 2.0
 
 
@@ -43,7 +53,8 @@ class WorkerLoops:
         state: The state thread.
         ownership: Which partitions are ours.
         publisher: Sends item signals, rate-bound.
-        sink: Writes similar items and the trending list.
+        sink: Writes the trending list.
+        similar: Writes similar items.
         ends: Asks the broker where logs end.
         on_ends: Told where the logs of our partitions end.
         wall_ms: Clock of ``generated_at``.
@@ -56,6 +67,10 @@ class WorkerLoops:
         slate_size: Items in the trending list.
         pacers: Of each item partition, made here.
         losses: Watches over what Redis holds.
+        owed: Sees to users whom the refresh queue had no room for.
+        session: Counts the answers of the group's coordinator.
+        why_over: Says why nothing may be written for others to read.
+        kafka_timeout_s: Silence of Kafka that ends the worker.
     """
 
     def __init__(
@@ -66,6 +81,7 @@ class WorkerLoops:
         ownership: Ownership,
         publisher: SignalPublisher,
         sink: RedisSink,
+        similar: SimilarWriter,
         ends: Callable[[set[tuple[str, int]]], Awaitable[Mapping[tuple[str, int], int]]],
         on_ends: Callable[[Mapping[tuple[str, int], int]], None],
         wall_ms: Callable[[], int],
@@ -78,12 +94,21 @@ class WorkerLoops:
         slate_size: int,
         pacers: dict[int, SignalPacer],
         losses: LossWatch,
+        owed: OwedLists,
+        session: GroupSession,
+        why_over: Callable[[], str | None],
+        kafka_timeout_s: float,
     ) -> None:
+        self._session = session
+        self._why_over = why_over
+        self._kafka_timeout_s = kafka_timeout_s
+        self._num_ends = 0
         self._pipeline = pipeline
         self._state = state
         self._ownership = ownership
         self._publisher = publisher
         self._sink = sink
+        self._similar = similar
         self._ends = ends
         self._on_ends = on_ends
         self._wall_ms = wall_ms
@@ -96,15 +121,19 @@ class WorkerLoops:
         self._trending_interval_s = trending_interval_s
         self._slate_size = slate_size
         self._losses = losses
+        self._owed = owed
 
     async def run(self) -> None:
         """Run all loops until one fails or the task is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._snapshots())
             group.create_task(self._signals())
+            group.create_task(self._similar.run())
             group.create_task(self._trending())
             group.create_task(self._lag())
+            group.create_task(self._silence())
             group.create_task(self._losses.run())
+            group.create_task(self._owed.run())
 
     async def _snapshots(self) -> None:
         """Snapshot the partition that waits longest, one at a time: they are staggered so."""
@@ -113,28 +142,18 @@ class WorkerLoops:
             await self._ownership.snapshot_due(self._snapshot_interval_s)
 
     async def _signals(self) -> None:
-        """Publish what changed about our items: signals for all workers, similar items."""
+        """Publish what changed about our items to all workers."""
         while True:
-            await asyncio.sleep(min(max(self._signals_interval_s / 4, 0.02), 0.25))
+            await asyncio.sleep(signals_tick_s(self._signals_interval_s))
             for topic, partition in sorted(self._ownership.assigned):
-                if topic == self._item_deltas:
-                    await self._publish(partition)
+                if topic == self._item_deltas and self._why_over() is None:
+                    records = await self._state.run(self._read_signals, partition)
+                    await self._publisher.publish(records)
 
-    async def _publish(self, partition: int) -> None:
-        published = await self._state.run(self._read_signals, partition)
-        if published is None:
-            return
-        records, similar = published
-        await self._publisher.publish(records)
-        if len(similar):
-            await self._sink.write_similar(similar, generated_at_ms=self._wall_ms())
-
-    def _read_signals(
-        self, partition: int
-    ) -> tuple[list[tuple[bytes, bytes]], RecommendationBatch] | None:
+    def _read_signals(self, partition: int) -> list[tuple[bytes, bytes]]:
         items = self._pipeline.engine.items.get(partition)
         if items is None:
-            return None
+            return []
         now_ms = self._monotonic_ms()
         pacer = self._pacers.get(partition)
         if pacer is None:
@@ -144,22 +163,25 @@ class WorkerLoops:
             )
             self._pacers[partition] = pacer
         num_held = pacer.num_held
-        records = self._pipeline.publish_signals(
-            partition, pacer.allowance(now_ms), lambda rows: pacer.admit(rows, now_ms)
-        )
+
+        def admit(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+            admitted = pacer.admit(rows, now_ms)
+            pacer.similar.owe(admitted)
+            return admitted
+
+        records = self._pipeline.publish_signals(partition, pacer.allowance(now_ms), admit)
         self._publisher.num_held += pacer.num_held - num_held
         if records:
-            # At once, not when they come back: `sim:` is made of them now, and perhaps not again.
+            # At once, not when they come back: `sim:` is made of them now.
             self._pipeline.read_signals(Slab.from_records(records))
-        similar = _similar_to(self._pipeline.engine, partition, [key for key, _ in records])
-        assert similar is not None, "the partition is held"
-        return records, similar
+        return records
 
     async def _trending(self) -> None:
         """Write ``rec:trending`` where item partition 0 is ours."""
         while True:
             await asyncio.sleep(self._trending_interval_s)
-            if (self._item_deltas, 0) not in self._ownership.assigned:
+            is_ours = (self._item_deltas, 0) in self._ownership.assigned
+            if not is_ours or self._why_over() is not None:
                 continue
             batch = await self._state.run(self._make_trending)
             if batch is not None and len(batch.item_ids):
@@ -173,7 +195,35 @@ class WorkerLoops:
         while True:
             await asyncio.sleep(_LAG_TICK_S)
             mine = set(self._ownership.assigned)
-            self._on_ends(await self._ends(mine) if mine else {})
+            try:
+                ends = await self._ends(mine) if mine else {}
+            except ServerUnreachable as error:
+                logger.warning("%s", error)  # For how long is :meth:`_silence`'s to judge.
+                continue
+            self._num_ends += 1
+            self._on_ends(ends)
+
+    async def _silence(self) -> None:
+        """End the worker where Kafka has not answered for too long: idle, nothing else would.
+
+        A broker that comes back in time finds everything as it was.
+        """
+        of_group, of_logs = (Silence(max_step_s=_SILENCE_MAX_STEP_S) for _ in range(2))
+        while True:
+            await asyncio.sleep(_SILENCE_TICK_S)
+            now_s = self._session.now_s()
+            silent_s = max(
+                of_group.observe(self._session.num_answers, now_s),
+                of_logs.observe(self._num_ends, now_s),
+            )
+            if silent_s >= self._kafka_timeout_s:
+                message = (
+                    f"expected an answer from Kafka within {self._kafka_timeout_s:g} s, none came "
+                    "to heartbeats or questions for offsets: is it running, can this machine reach "
+                    "it? Start the worker again when it is back: it goes on where it was "
+                    "(HEADWATER_WORKER__KAFKA_TIMEOUT_S is the bound)"
+                )
+                raise ServerUnreachable(message)
 
 
 def trending_of(engine: Engine, size: int) -> RecommendationBatch | None:
@@ -194,23 +244,6 @@ def trending_of(engine: Engine, size: int) -> RecommendationBatch | None:
     )
 
 
-def _similar_to(
-    engine: Engine, partition: int, item_ids: Sequence[bytes]
-) -> RecommendationBatch | None:
-    """Return the lists of some items of a partition; None where it moved away (state thread)."""
-    items = engine.items.get(partition)
-    if items is None:
-        return None
-    return similar_items(
-        engine.catalogue,
-        item_ids,
-        partition=partition,
-        next_offset=items.next_offset,
-        now_ms=items.stream_time_ms,
-        size=_SIMILAR_SIZE,
-    )
-
-
 def _make_losses(
     worker: Worker,
     settings: Settings,
@@ -223,7 +256,7 @@ def _make_losses(
     ttl_ms = settings.sink.ttl_s * 1000
 
     async def write_similar(partition: int, item_ids: Sequence[bytes]) -> None:
-        batch = await worker.state.run(_similar_to, engine, partition, item_ids)
+        batch = await worker.state.run(similar_to, engine, partition, item_ids)
         if batch is not None:
             await sink.write_similar(batch, generated_at_ms=wall_ms())
 
@@ -259,6 +292,7 @@ def _make_losses(
         ],
         on_lost=worker.metering.on_lost,
         interval_s=_LOST_KEYS_TICK_S,
+        why_over=worker.why_over,
     )
 
 
@@ -277,6 +311,15 @@ def make_loops(
         ownership=worker.ownership,
         publisher=worker.publisher,
         sink=worker.sink,
+        similar=SimilarWriter(
+            engine=worker.engine,
+            state=worker.state,
+            write=worker.sink.write_similar,
+            pacers=pacers,
+            why_over=worker.why_over,
+            wall_ms=wall_ms,
+            tick_s=signals_tick_s(settings.signals.interval_s),
+        ),
         ends=worker.offsets.ends,
         on_ends=worker.on_ends,
         wall_ms=wall_ms,
@@ -289,4 +332,15 @@ def make_loops(
         slate_size=settings.ranking.slate_size,
         pacers=pacers,
         losses=_make_losses(worker, settings, pacers=pacers, wall_ms=wall_ms),
+        owed=OwedLists(
+            engine=worker.engine,
+            state=worker.state,
+            queue=worker.queue,
+            ledger=worker.ledger,
+            mark=worker.refresh.mark,
+            is_caught_up=partial(worker.ownership.is_caught_up, settings.topics.interactions),
+        ),
+        session=worker.app.session,
+        why_over=worker.why_over,
+        kafka_timeout_s=settings.worker.kafka_timeout_s,
     )

@@ -54,14 +54,21 @@ class LossWatch:
         looks: Kinds of keys, the most urgent first.
         on_lost: Told (kind, how many) of what was missing.
         interval_s: Between two looks while nothing is missing.
+        why_over: Says why our partitions may be another worker's: nobody looks then.
     """
 
     def __init__(
-        self, looks: Sequence[Look], *, on_lost: Callable[[str, int], None], interval_s: float
+        self,
+        looks: Sequence[Look],
+        *,
+        on_lost: Callable[[str, int], None],
+        interval_s: float,
+        why_over: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._looks = looks
         self._on_lost = on_lost
         self._interval_s = interval_s
+        self._why_over = why_over
 
     async def run(self) -> None:
         """Look round and round until cancelled."""
@@ -76,7 +83,7 @@ class LossWatch:
     async def look(self) -> int:
         """Look once at each kind; return how many keys were missing."""
         num_lost = 0
-        for each in self._looks:
+        for each in self._looks if self._why_over() is None else ():
             found = await each.look()
             if found:
                 self._on_lost(each.kind, found)

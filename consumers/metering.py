@@ -149,6 +149,7 @@ class Metering:
         for kind, count in worker.sink.counts.items():
             put(metrics.SINK_REPLIES, count, kind=kind)
         put(metrics.SINK_PAUSED, float(worker.refresh.is_paused))
+        put(metrics.LEASE_HELD, float(worker.why_over() is None))
         put(metrics.FRAMES, worker.frames.num_frames)
         put(metrics.FRAME_BYTES, worker.frames.num_bytes)
         put(metrics.DEAD_LETTERS, worker.dead_letters.num_sent)

@@ -19,11 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
+from consumers.refusals import check_partition, check_snapshot, check_topic_id
 from consumers.signal_publisher import SignalPacer
 from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.engine import Engine
-from stream.errors import HeadwaterError, StateMismatch
+from stream.errors import HeadwaterError
 
 logger = logging.getLogger(__name__)
 
@@ -45,18 +46,6 @@ def split_pending(
         else:
             tables[name] = array
     return pending, tables
-
-
-def _check_id(topic: str, expected: str | None, found: str | None) -> None:
-    """Raise StateMismatch where both ids are known and differ."""
-    if expected is None or found is None or expected == found:
-        return
-    message = (
-        f"{topic}: expected the topic with id {expected} that the state was made from, found one "
-        f"of the same name with id {found}: it was deleted and made again; start with a new group "
-        "id, data folder and a higher HEADWATER_EPOCH, or name the right Kafka"
-    )
-    raise StateMismatch(message)
 
 
 @dataclass(slots=True)
@@ -87,14 +76,21 @@ class Ownership:
             acknowledged by the broker.
         offsets: Asks the broker where logs begin and end.
         on_open: Told (kind, partition, what was pending) when a partition came into memory.
+        on_assign: Told (kind, partition) of each partition given up or taken up, also of one that
+            stayed in memory: what waits of it is of an old assignment, and no list may be made
+            before :meth:`is_caught_up`.
         on_drop: Told (kind, partition) when it left.
         pending: Returns what the shell still owes to a user partition's users (lists, erasures):
             it travels in the snapshot, so that a crash forgets none of it.
         generation: Returns the group's generation of the newest assignment: of two snapshots at
             one offset the one of the later owner counts, not a zombie's.
         on_snapshot: Told (kind, seconds) of each snapshot written.
+        why_over: Says why the group may have given our partitions away: no snapshot is written
+            then. None while they are surely ours.
 
     Attributes:
+        assignment: Grows whenever partitions are given up or taken up.
+        is_sealed: Whether a failure may have left a fold half done: nothing more becomes durable.
         num_unusable: Snapshots passed over at restores, by kind.
     """
 
@@ -113,7 +109,10 @@ class Ownership:
         pending: Callable[[int], Mapping[str, NDArray[Any]]],
         generation: Callable[[], int],
         on_snapshot: Callable[[str, float], None],
+        on_assign: Callable[[str, int], None] = lambda kind, partition: None,
+        why_over: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self.assignment = 0
         self.held: dict[tuple[str, int], Held] = {}
         self.assigned: set[tuple[str, int]] = set()
         # Of each item partition that publishes signals; touched on the state thread.
@@ -121,7 +120,7 @@ class Ownership:
         # Set once the first assignment was restored; it may be empty.
         self.has_assignment = asyncio.Event()
         self.release_failure: Exception | None = None
-        self._is_sealed = False
+        self.is_sealed = False
         self._engine = engine
         self._store = store
         self._state = state
@@ -133,6 +132,8 @@ class Ownership:
         self._pending = pending
         self._ask_generation = generation
         self._on_snapshot = on_snapshot
+        self._on_assign = on_assign
+        self._why_over = why_over
         self.num_unusable = dict.fromkeys((USERS, ITEMS), 0)
         # Of the assignment that the partitions were restored under, whatever the group does since.
         self._generation = 0
@@ -142,6 +143,8 @@ class Ownership:
     async def restore(self, partitions: set[tuple[str, int]]) -> None:
         """Load the newest valid snapshot of every partition that is not in memory."""
         self._generation = max(self._ask_generation(), 0)  # -1 would be no file's name.
+        for topic, partition in sorted(partitions):
+            check_partition(topic, partition, self._num_partitions(topic))
         ends = await self._offsets.ends(partitions)
         self._take_ids(await self._offsets.topic_ids({topic for topic, _ in partitions}))
         for key in sorted(partitions):
@@ -149,12 +152,19 @@ class Ownership:
                 await self._load(key)
             self.held[key].end_at_assignment = ends[key]
         self.assigned = set(partitions)
+        self._tell(partitions)
         self.has_assignment.set()
+
+    def _tell(self, partitions: set[tuple[str, int]]) -> None:
+        """Make whatever waits of these partitions one of an old assignment."""
+        self.assignment += 1
+        for topic, partition in sorted(partitions):
+            self._on_assign(self._kinds[topic], partition)
 
     def _take_ids(self, ids: Mapping[str, str]) -> None:
         """Remember which topics these are; one made anew since the last assignment is an end."""
         for topic, topic_id in ids.items():
-            _check_id(topic, self._topic_ids.get(topic), topic_id)
+            check_topic_id(topic, self._topic_ids.get(topic), topic_id)
         self._topic_ids.update(ids)
 
     async def _load(self, key: tuple[str, int]) -> None:
@@ -178,7 +188,8 @@ class Ownership:
                 )
         else:
             self.num_unusable[kind] += snapshot.num_skipped
-            self._check(key, snapshot.meta)
+            counts = (self._engine.num_partitions, self._engine.num_item_partitions)
+            check_snapshot(key, snapshot.meta, counts=counts, topic_id=self._topic_ids.get(topic))
             pending, arrays = split_pending(snapshot.arrays)
             await self._state.run(self._open, kind, partition, arrays)
             held.durable = int(snapshot.meta["next_offset"])
@@ -191,18 +202,6 @@ class Ownership:
             )
         self.held[key] = held
         self._on_open(kind, partition, pending)
-
-    def _check(self, key: tuple[str, int], meta: Mapping[str, Any]) -> None:
-        expected = (self._engine.num_partitions, self._engine.num_item_partitions)
-        found = (meta["num_partitions"], meta["num_item_partitions"])
-        if tuple(found) != expected:
-            message = (
-                f"{key[0]}/{key[1]}: expected a snapshot of {expected[0]} user and {expected[1]} "
-                f"item partitions, found one of {found[0]} and {found[1]}; the partition count "
-                "cannot change under a group id: use a new group id and data folder"
-            )
-            raise StateMismatch(message)
-        _check_id(key[0], meta.get("topic_id"), self._topic_ids.get(key[0]))
 
     def _start_at(self, kind: str, partition: int, begin: int) -> None:
         """Open an empty partition at the first offset that its log still has."""
@@ -218,6 +217,10 @@ class Ownership:
             self._engine.open_users(partition).restore(arrays)
         else:
             self._engine.open_items(partition).restore(arrays)
+
+    def _num_partitions(self, topic: str) -> int:
+        engine = self._engine
+        return engine.num_partitions if self.is_users(topic) else engine.num_item_partitions
 
     def is_users(self, topic: str) -> bool:
         """Whether a topic's partitions are user partitions."""
@@ -247,6 +250,7 @@ class Ownership:
     async def release(self, partitions: set[tuple[str, int]]) -> None:
         """Snapshot every partition that is given up; arrays stay until it has moved."""
         self.assigned -= partitions
+        self._tell(partitions)
         try:
             for key in sorted(partitions & self.held.keys()):
                 await self.snapshot(key)
@@ -272,7 +276,7 @@ class Ownership:
 
     def seal(self) -> None:
         """Make nothing durable any more: a failure may have left a fold half done."""
-        self._is_sealed = True
+        self.is_sealed = True
 
     @contextmanager
     def sealing(self) -> Iterator[None]:
@@ -294,13 +298,13 @@ class Ownership:
         """
         async with self._locks.setdefault(key, asyncio.Lock()):
             held = self.held.get(key)
-            if held is None or self._is_sealed:
+            if held is None or self.is_sealed:
                 return
             topic, partition = key
             kind = self._kinds[topic]
             started = time.monotonic()
             next_offset, arrays = await self._state.run(self._copy, kind, partition)  # 1
-            if self._is_sealed:
+            if self.is_sealed:
                 return
             if held.durable == next_offset:
                 held.saved_at_s = time.monotonic()
@@ -309,6 +313,10 @@ class Ownership:
                 for name, array in self._pending(partition).items():
                     arrays[_PENDING + name] = array
                 await self._settle(partition, next_offset)  # 2
+            if (reason := self._why_over()) is not None:
+                logger.warning("%s/%d: no snapshot: %s", topic, partition, reason)
+                held.saved_at_s = time.monotonic()
+                return
             meta = {
                 "kind": kind,
                 "partition": partition,

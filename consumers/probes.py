@@ -41,7 +41,7 @@ class WorkerProbes:
                 name="refresh",
                 position=worker.refresh.num_batches,
                 pending=worker.queue.num_takeable,
-                excuse="Redis is away" if worker.refresh.is_paused else None,
+                excuse="lists cannot be written" if worker.refresh.is_paused else None,
             ),
         ]
 
@@ -55,7 +55,10 @@ class WorkerProbes:
         ]
         if not ownership.has_assignment.is_set():
             reasons.append("no partitions assigned yet")
-        if self._worker.refresh.is_paused:
+        lease_over = self._worker.why_over()
+        if ownership.has_assignment.is_set() and lease_over is not None:
+            reasons.append(lease_over)
+        elif self._worker.refresh.is_paused:
             reasons.append("lists cannot be written to Redis")
         return reasons
 

@@ -12,6 +12,27 @@ from models.weights import load_weights
 from stream.errors import ConfigurationError
 from stream.settings import Settings
 
+# 1 January 2020, s. Hours since then fill the six digits of a version in the year 2134.
+_SEQUENCE_START_S = 1_577_836_800
+_SEQUENCE_STEP_S = 3_600
+
+
+def weights_sequence(manifest: Path) -> int:
+    """Return the number of a manifest's weights: hours since 2020 at which it was put there.
+
+    The same for every worker and after every restart, so that a worker's first lists are not older
+    than its last ones; by the same time as :func:`newest_manifest` chooses. Weights of one hour
+    share a number: the time of writing then tells their lists apart.
+
+    >>> weights_sequence(Path("/nowhere/at/all.json"))
+    1
+    """
+    try:
+        placed_s = manifest.stat().st_mtime
+    except OSError:
+        return 1  # Gone again.
+    return max(int(placed_s - _SEQUENCE_START_S) // _SEQUENCE_STEP_S, 1)
+
 
 def newest_manifest(path: Path) -> Path:
     """Return the manifest that a path names: itself, or the newest one in a folder."""
@@ -38,7 +59,12 @@ def load_network(settings: Settings) -> TorchScorer:
         )
         raise ConfigurationError(message)
     try:
-        return TorchScorer(load_weights(newest_manifest(path)), device=settings.ranking.device)
+        manifest = newest_manifest(path)
+        return TorchScorer(
+            load_weights(manifest),
+            device=settings.ranking.device,
+            sequence=weights_sequence(manifest),
+        )
     except WeightsInvalid as error:
         message = f"HEADWATER_RANKING__WEIGHTS: {error}"
         raise ConfigurationError(message) from error

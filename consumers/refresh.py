@@ -182,10 +182,10 @@ class RefreshLoop(Generic[Work]):
         while True:
             batch = await self._next_batch()
             begin = loop.time()
-            retrieved = await loop.run_in_executor(self._state_executor, self._retrieve, batch)
-            if retrieved is None:
-                is_gone = np.ones(len(batch), np.bool_)
-                retrieved = Retrieved[Work](work=None, is_gone=is_gone)
+            found = await loop.run_in_executor(self._state_executor, self._retrieve, batch)
+            # Not Retrieved[Work](...): a frozen class with slots cannot take the mark of its type.
+            nobody: Retrieved[Work] = Retrieved(work=None, is_gone=np.ones(len(batch), np.bool_))
+            retrieved = nobody if found is None else found
             trip: _Trip[Work] = _Trip(
                 batch=batch,
                 is_gone=retrieved.is_gone,
@@ -232,7 +232,7 @@ class RefreshLoop(Generic[Work]):
     def _settle(self, trip: _Trip[Work], is_done: NDArray[np.bool_]) -> None:
         """Give a batch back to the queue and its answered events to the histograms."""
         batch = trip.batch
-        self._queue.finish(
+        is_ours = self._queue.finish(
             batch, is_done=is_done, is_gone=trip.is_gone, now_ms=self._monotonic_ms()
         )
         if trip.lists is not None:
@@ -244,7 +244,8 @@ class RefreshLoop(Generic[Work]):
                     self._wall_ms(),
                 )
             )
-        gone = batch.user_rows[trip.is_gone]
+        # Where the partition was dropped its events are, too; what is there is of its next life.
+        gone = batch.user_rows[trip.is_gone & is_ours]
         # Where a row has a new owner already, its events wait for the owner's list.
         self._ledger.forget(batch.partition, gone[~self._queue.knows(batch.partition, gone)])
         self.num_batches += 1

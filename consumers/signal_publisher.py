@@ -16,8 +16,41 @@ from numpy.typing import NDArray
 from consumers.producer import Outgoing, ReliableProducer
 
 
+class OwedRows:
+    """Rows whose similar items Redis has not confirmed. Bounded by the table: 4 bytes a row."""
+
+    def __init__(self) -> None:
+        # How often a row was owed since it was last settled; 0 where nothing is owed.
+        self._counts = np.zeros(1_024, np.uint32)
+
+    def owe(self, rows: NDArray[np.int32]) -> None:
+        """Add distinct rows: int32 (n,)."""
+        top = int(rows.max(initial=-1))
+        if top >= len(self._counts):
+            grown = np.zeros(max(top + 1, 2 * len(self._counts)), np.uint32)
+            grown[: len(self._counts)] = self._counts
+            self._counts = grown
+        self._counts[rows] += 1
+
+    def read(self, max_rows: int) -> tuple[NDArray[np.int32], NDArray[np.uint32]]:
+        """Return up to so many owed rows, int32 (n,), and their tickets for :meth:`settle`."""
+        rows = np.flatnonzero(self._counts)[:max_rows].astype(np.int32)
+        return rows, self._counts[rows]
+
+    def settle(self, rows: NDArray[np.int32], tickets: NDArray[np.uint32]) -> None:
+        """Take rows out that were not owed again since they were read."""
+        self._counts[rows[self._counts[rows] == tickets]] = 0
+
+    def rows(self) -> NDArray[np.int32]:
+        """Return all rows that are owed: int32 (n,), ascending."""
+        return np.flatnonzero(self._counts).astype(np.int32)
+
+
 class SignalPacer:
     """Decides which of an item partition's changed rows are published now. Pure; one thread.
+
+    Attributes:
+        similar: Rows that were published and whose similar items are still to be written.
 
     Args:
         interval_ms: A row is published at most once in this time.
@@ -36,6 +69,7 @@ class SignalPacer:
         self._recent: deque[tuple[int, int]] = deque()
         self._is_changed: dict[int, bool] = {}
         self.num_held = 0
+        self.similar = OwedRows()
 
     def allowance(self, now_ms: int) -> int:
         """Return how many rows may go out now: what to ask ``take_dirty`` for, at most."""
@@ -85,12 +119,16 @@ class SignalPacer:
         return np.array(ready, np.int32)
 
     def rows(self) -> NDArray[np.int32]:
-        """Return the rows that were published within the interval or wait to be: int32 (n,)."""
-        return np.fromiter(self._is_changed, np.int32, len(self._is_changed))
+        """Return the rows that were published within the interval, or wait to be, or are owed.
+
+        int32 (n,), ascending.
+        """
+        paced = np.fromiter(self._is_changed, np.int32, len(self._is_changed))
+        return np.union1d(paced, self.similar.rows()).astype(np.int32)
 
     def holds(self, rows: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Return bool (n,), the row was published within the interval or waits to be."""
-        return np.array([row in self._is_changed for row in rows.tolist()], np.bool_)
+        """Return bool (n,), the row is one of :meth:`rows`."""
+        return np.isin(rows, self.rows())
 
     def _hold(self, row: int, now_ms: int, *, is_changed: bool) -> None:
         self._recent.append((now_ms + self._interval_ms, row))

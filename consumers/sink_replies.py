@@ -48,6 +48,7 @@ class Reply(IntEnum):
     UNREACHABLE = 10  # No connection, no answer within the bound, or a connection cut half-way.
     REFUSED = 11  # Password or permission: someone must act.
     OTHER = 12
+    FENCED = 13  # Never sent: the group may have given the partition to another worker.
 
 
 _OF_SCRIPT = {
@@ -128,5 +129,5 @@ class WriteReport:
 
     @property
     def is_outage(self) -> bool:
-        """Whether something was not written for a reason that lies with the server."""
+        """Whether something was not written for a reason that lies with a server."""
         return bool((self.replies > Reply.INVALID).any())

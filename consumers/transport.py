@@ -2,8 +2,9 @@
 
 For the app's slab topics one Faust message is one slab, offsets come from the app's ledger, and
 only durable offsets are committed. Other topics keep Faust's stock path. The app carries
-``ledger`` (:class:`consumers.ledger.OffsetLedger`) and ``slab_options`` (:class:`SlabOptions`);
-:func:`consumers.faust_app.create_app` sets both.
+``ledger`` (:class:`consumers.ledger.OffsetLedger`), ``slab_options`` (:class:`SlabOptions`) and
+``session`` (:class:`consumers.group_session.GroupSession`); :func:`consumers.faust_app.create_app`
+sets them.
 
 The order on a rebalance, as Faust runs it:
 1. revoke: flow stops, queues are cleared → ``ledger.release`` → durable offsets committed;
@@ -24,9 +25,10 @@ from faust.types import TP
 
 from consumers.aiokafka_private import SlabSource
 from consumers.faust_private import SlabConsumer
+from consumers.group_session import GroupSession
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES, RecordsWalk
-from stream.errors import LogGap
+from stream.errors import FencedInstanceId, LogGap
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +76,21 @@ class Consumer(SlabConsumer):
             check_crcs=self.app.conf.broker_check_crcs,
         )
         return SlabSource(topics=self._options.topics, walk=walk)
+
+    def session(self) -> GroupSession:
+        """Return the app's lease."""
+        session: GroupSession = self.app.session
+        return session
+
+    async def on_fenced(self) -> None:
+        """End the worker: it must not take its place back from the one that has it now."""
+        message = (
+            "expected to be the only worker with the instance id "
+            f"{self.app.conf.consumer_group_instance_id!r} in the group {self.app.conf.id}, "
+            "another one joined under it and has the partitions now: give each worker a "
+            "HEADWATER_WORKER__INSTANCE_ID of its own; one that was replaced ends so, too"
+        )
+        await self.crash(FencedInstanceId(message))
 
     def is_slab_topic(self, topic: str) -> bool:
         """Return whether a topic's messages are slabs."""

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from consumers.rankers import newest_manifest
+from consumers.rankers import newest_manifest, weights_sequence
 from models.errors import WeightsInvalid
 from models.scorer import TorchScorer
 from models.weights import load_weights
@@ -52,7 +52,7 @@ class WeightsWatch:
             weights = load_weights(Path(found[0]))
             is_new = weights.name() != self._scorer.name
             if is_new:
-                self._scorer.swap(weights)
+                self._scorer.swap(weights, weights_sequence(Path(found[0])))
         except WeightsInvalid as error:
             # Tried again: the manifest may have been copied before its tensors.
             if found != self._refused:

@@ -112,10 +112,18 @@ class ServerProcess:
         return text.strip()
 
 
+def ending_with_us(command: Sequence[str]) -> list[str]:
+    """Return a command that runs another one, which ends when the thread that starts it does.
+
+    On Linux; elsewhere it just runs it. The first word of the command is an absolute path.
+    """
+    return [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid()), *command]
+
+
 def _spawn(command: list[str], log_fd: int, cwd: Path | None) -> subprocess.Popen[bytes]:
     environment = {k: v for k, v in os.environ.items() if k not in _DROPPED_VARIABLES}
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _EXEC_WITH_PARENT, str(os.getpid()), *command],
+        ending_with_us(command),
         stdin=subprocess.DEVNULL,
         stdout=log_fd,
         stderr=log_fd,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import TracebackType
 
 from local.ports import LOOPBACK, free_port, is_free
 from local.process import LocalServerError, ServerProcess
+from local.scratch import ScratchFolder
 
 _MAX_START_TRIES = 3
 _POLL_S = 0.01
@@ -70,7 +70,7 @@ class RedisServer:
         self._port = port
         self._binary = binary
         self._properties = dict(properties or {})
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch: ScratchFolder | None = None
         self._process: ServerProcess | None = None
 
     @property
@@ -153,13 +153,13 @@ class RedisServer:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             return self.data_dir
         if self._scratch is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="headwater-redis-")
-        return Path(self._scratch.name)
+            self._scratch = ScratchFolder("headwater-redis-")
+        return self._scratch.path
 
     def _clear(self) -> None:
         scratch, self._scratch = self._scratch, None
         if scratch is not None:
-            scratch.cleanup()
+            scratch.remove()
 
     def _arguments(self, folder: Path) -> list[str]:
         settings: dict[str, str | int] = {

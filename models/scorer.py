@@ -187,14 +187,21 @@ class TorchScorer:
         """Score with the weights that are current now, as :meth:`LoadedNetwork.score`."""
         return self._current.score(inputs)
 
-    def swap(self, weights: NetworkWeights) -> None:
+    def swap(self, weights: NetworkWeights, sequence: int | None = None) -> None:
         """Replace the weights; a call of ``score`` in flight finishes with the old ones.
+
+        Args:
+            weights: Verified weights.
+            sequence: Their number, which never falls here: a lower one becomes the current one.
+                None takes the next.
 
         Raises:
             WeightsInvalid: They were made for other shapes; the old ones stay.
         """
         with self._swap_lock:
-            self._current = self._load(weights, self._current.sequence + 1)
+            current = self._current.sequence
+            number = current + 1 if sequence is None else max(sequence, current)
+            self._current = self._load(weights, number)
 
     def _load(self, weights: NetworkWeights, sequence: int) -> LoadedNetwork:
         head_weights = self._head_weights

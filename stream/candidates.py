@@ -114,7 +114,8 @@ class RecommendationBatch:
         ranks: uint16 (N, S), provenance as in CandidateBatch.
         heads: float32 (N, H), probability per action head; width 0 for fusion.
         model: Name of the ranker that scored (``fusion`` or ``network-<hash>``).
-        model_sequence: Grows by one with every swap of weights; part of the version.
+        model_sequence: Number of the weights, never falling from older to newer ones; 0 for
+            fusion; part of the version.
     """
 
     partition: int

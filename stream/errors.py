@@ -6,6 +6,7 @@ HeadwaterError
 ├── ServerUnreachable      Kafka or Redis did not answer within its bound
 ├── LogGap                 a log starts above the offset that the state wants
 │   └── FrameHole          an item-deltas frame starts above its watermark
+├── FencedInstanceId       another worker joined the group under this one's instance id
 ├── PartitionElsewhere     a question about a partition that another worker holds
 ├── CorruptBatch           Kafka handed out a record batch that cannot be read
 └── StateMismatch          a snapshot does not fit (schema, partitions, checksum)
@@ -32,6 +33,10 @@ class LogGap(HeadwaterError):
 
 class FrameHole(LogGap):
     """An item-deltas frame starts above the watermark of its source partition."""
+
+
+class FencedInstanceId(HeadwaterError):
+    """Another worker joined the group under this worker's instance id and has its partitions."""
 
 
 class PartitionElsewhere(HeadwaterError):

@@ -2,12 +2,14 @@
 
 Freshness of an event runs from its Kafka timestamp (LogAppendTime) to the first accepted write of
 that user's list whose offset covers it. Shed users' events stay here and go on ageing. Columns in
-one arena, one linked list per user row, newest first; two small kernels; bounded.
+one arena, one linked list per user row, newest first; two small kernels; bounded. Beyond the bound
+an event has no age, but its user is still known to be owed a list: one offset per user row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numba import njit
@@ -17,6 +19,8 @@ from stream.events import Action
 from stream.histogram import DurationHistogram
 
 _NONE = -1
+
+Integer = TypeVar("Integer", np.int32, np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +137,8 @@ class FreshnessLedger:
     """Applied events whose user has no covering list yet. One thread uses it.
 
     Args:
-        max_events: Bound; events beyond it are counted in :attr:`num_untracked`, not aged.
+        max_events: Bound; events beyond it are counted in :attr:`num_untracked`, not aged. Their
+            users are owed a list all the same: see :meth:`user_rows`.
     """
 
     def __init__(self, *, max_events: int) -> None:
@@ -147,6 +152,8 @@ class FreshnessLedger:
         self._max_events = max_events
         self._heads: dict[int, NDArray[np.int32]] = {}
         self._scratch = np.empty(max_events, np.int32)
+        # Newest offset without a place, per user row; made when a partition first needs it.
+        self._untracked: dict[int, NDArray[np.int64]] = {}
         self.num_untracked = 0
 
     def __len__(self) -> int:
@@ -190,7 +197,21 @@ class FreshnessLedger:
         )
         self._partitions[self._scratch[:linked]] = partition
         self._num_free -= linked
-        self.num_untracked += num_known - linked
+        if linked < num_known:
+            self.num_untracked += num_known - linked
+            known = np.flatnonzero(rows >= 0)[linked:]
+            untracked = self._untracked_of(partition, int(rows.max()))
+            # Offsets ascend: of a user's several the last one stays.
+            untracked[rows[known]] = offsets[known]
+
+    def owe(self, partition: int, user_rows: NDArray[np.int32], next_offset: int) -> None:
+        """Take up users whom another life of the partition still owed a list.
+
+        Their events have no age here; a list that covers ``[0, next_offset)`` answers them.
+        """
+        self._heads_of(partition, int(user_rows.max(initial=-1)))
+        untracked = self._untracked_of(partition, int(user_rows.max(initial=-1)))
+        untracked[user_rows] = next_offset - 1
 
     def answer(
         self,
@@ -211,6 +232,11 @@ class FreshnessLedger:
         if heads is None:
             return self._ages(np.empty(0, np.int32), now_ms)
         covered = np.broadcast_to(np.asarray(covered_offsets, np.int64), user_rows.shape)
+        if partition in self._untracked:
+            untracked = self._untracked_of(partition, int(user_rows.max(initial=-1)))
+            is_known = user_rows >= 0
+            rows = user_rows[is_known]
+            untracked[rows[untracked[rows] < covered[is_known]]] = _NONE
         count = _answer(heads, self._nexts, self._offsets, user_rows, covered.copy(), self._scratch)
         places = self._scratch[:count]
         ages = self._ages(places, now_ms)
@@ -224,16 +250,23 @@ class FreshnessLedger:
     def drop(self, partition: int) -> int:
         """Take out a partition's events (it moved to another worker); return how many."""
         self._heads.pop(partition, None)
+        self._untracked.pop(partition, None)
         places = np.flatnonzero(self._partitions == partition).astype(np.int32)
         self._release(places)
         return len(places)
 
     def user_rows(self, partition: int) -> NDArray[np.int32]:
-        """Return the rows of users with unanswered events, ascending: a snapshot keeps them."""
+        """Return the rows of users who are owed a list, ascending: a snapshot keeps them.
+
+        All of them, also those whose events found no place here.
+        """
         heads = self._heads.get(partition)
         if heads is None:
             return np.empty(0, np.int32)
-        return np.flatnonzero(heads != _NONE).astype(np.int32)
+        rows = np.flatnonzero(heads != _NONE)
+        if partition in self._untracked:
+            rows = np.union1d(rows, np.flatnonzero(self._untracked[partition] != _NONE))
+        return rows.astype(np.int32)
 
     def outstanding(self, now_ms: int) -> Ages:
         """Return the ages of all unanswered events; O(bound), for a summary or a scrape."""
@@ -251,11 +284,20 @@ class FreshnessLedger:
         self._num_free += len(places)
 
     def _heads_of(self, partition: int, top_row: int) -> NDArray[np.int32]:
-        heads = self._heads.get(partition)
-        if heads is None:
-            heads = self._heads[partition] = np.full(1024, _NONE, np.int32)
-        if top_row >= len(heads):
-            grown = np.full(max(top_row + 1, 2 * len(heads)), _NONE, np.int32)
-            grown[: len(heads)] = heads
-            heads = self._heads[partition] = grown
+        heads = self._heads.get(partition, np.empty(0, np.int32))
+        self._heads[partition] = heads = _grown(heads, top_row)
         return heads
+
+    def _untracked_of(self, partition: int, top_row: int) -> NDArray[np.int64]:
+        untracked = self._untracked.get(partition, np.empty(0, np.int64))
+        self._untracked[partition] = untracked = _grown(untracked, top_row)
+        return untracked
+
+
+def _grown(column: NDArray[Integer], top_row: int) -> NDArray[Integer]:
+    """Return a column that has the row, with -1 in what is new; itself where it has."""
+    if top_row < len(column):
+        return column
+    grown = np.full(max(top_row + 1, 2 * len(column), 1024), _NONE, column.dtype)
+    grown[: len(column)] = column
+    return grown

@@ -141,6 +141,11 @@ LOST_KEYS = _counter(
     "kind",
 )
 SINK_PAUSED = _gauge("headwater_sink_paused", "0 or 1", "1 while lists cannot be written.")
+LEASE_HELD = _gauge(
+    "headwater_lease_held",
+    "0 or 1",
+    "1 while the group surely leaves our partitions with us; else nothing is written.",
+)
 FRAMES = _counter("headwater_frames_total", "frames", "Item-delta frames acknowledged.")
 FRAME_BYTES = _counter("headwater_frame_bytes_total", "bytes", "Item-delta bytes acknowledged.")
 SIGNALS = _counter("headwater_signals_total", "records", "Item signals published.")

@@ -161,8 +161,8 @@ class RefreshQueue:
         is_done: NDArray[np.bool_],
         is_gone: NDArray[np.bool_] | None = None,
         now_ms: int,
-    ) -> None:
-        """Give a taken batch back.
+    ) -> NDArray[np.bool_]:
+        """Give a taken batch back; return bool (B,), its partition was not dropped meanwhile.
 
         Args:
             batch: What :meth:`take` returned; each batch is finished exactly once.
@@ -172,7 +172,7 @@ class RefreshQueue:
             now_ms: Time of the call.
         """
         # A partition may have been dropped meanwhile: its slots belong to nobody or to others.
-        is_ours = self._slots.tickets[batch.slots] == batch.tickets
+        is_ours: NDArray[np.bool_] = self._slots.tickets[batch.slots] == batch.tickets
         if is_gone is None:
             is_gone = np.zeros(len(batch), np.bool_)
         self.num_in_flight -= int(is_ours.sum())
@@ -193,6 +193,7 @@ class RefreshQueue:
         self._slots.states[cooling] = COOLING
         self._cooling.extend((due_ms, entry) for entry in self._slots.stamp(cooling))
         self._warm(now_ms)
+        return is_ours
 
     def next_due_ms(self, now_ms: int) -> int | None:
         """Return when :meth:`take` may have something, at the earliest; None when never."""

@@ -51,6 +51,9 @@ class WorkerSettings(_Group):
     session_timeout_s: float = Field(
         6.0, ge=1.0, le=300.0, description="s after which the group gives up on a silent worker."
     )
+    kafka_timeout_s: float = Field(
+        90.0, ge=1.0, le=3600.0, description="s without an answer of Kafka that end the worker."
+    )
     max_slab_bytes: int = Field(
         1_048_576, ge=65_536, le=16_777_216, description="bytes fetched per partition at a time."
     )

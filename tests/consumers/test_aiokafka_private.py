@@ -17,9 +17,10 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer import consumer as stock_consumer
 from aiokafka.consumer import fetcher as stock_fetcher
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from aiokafka.errors import NodeNotReadyError
 from aiokafka.producer.sender import Sender
+from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.record.memory_records import MemoryRecords
 
 from consumers import aiokafka_private
@@ -99,6 +100,22 @@ def test_coordinator_leaves_its_group_through_a_method_that_can_be_replaced() ->
         "coordinator_type",
         "coordinator_key",
     ]
+
+
+def test_coordinator_sends_and_forgets_itself_through_methods_that_can_be_replaced() -> None:
+    assert not hasattr(GroupCoordinator, "__slots__")
+    for name in ("_do_heartbeat", "_do_commit_offsets"):
+        source = source_of(getattr(GroupCoordinator, name))
+        assert "await self._send_req(request)" in source
+        assert "self.reset_generation()" in source
+    join = source_of(CoordinatorGroupRebalance)
+    assert "await self._coordinator._send_req(request)" in join
+    assert join.count("self._coordinator.reset_generation()") == 2
+    assert "except Errors.KafkaError:\n                    # Return right away" in join
+    closing = source_of(GroupCoordinator.close)
+    assert closing.index("self._closing.set_result(None)") < closing.index("_coordination_task")
+    # A version that names the instance: then follow_session needs no question of its own.
+    assert HeartbeatRequest._CLASSES[-1].API_VERSION == 1
 
 
 def test_stopping_a_producer_flushes_unless_its_sender_has_ended() -> None:

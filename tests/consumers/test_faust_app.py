@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from consumers.faust_app import App, run_app
+from consumers.faust_app import App, create_app, run_app
 from stream.errors import LogGap
+from tests.consumers.ledgers import MemoryLedger
 
 # Never waited for when all is well.
 BOUND_S = 60.0
@@ -86,3 +88,11 @@ def test_a_stop_without_a_crash_has_no_such_bound() -> None:
     app = FaustThatHangs(crash=None)
     run(app, crashed_stop_s=0.0)
     assert app.is_stopped
+
+
+def test_a_worker_that_holds_no_partition_stays_in_its_group(tmp_path: Path) -> None:
+    # aiokafka makes a member leave that has not fetched for so long, and join never again.
+    app = create_app(
+        brokers="a:1", group="g", topics=["t"], ledger=MemoryLedger({}), data_dir=tmp_path
+    )
+    assert app.conf.broker_max_poll_interval > 3 * 366 * 86_400

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,8 @@ class Owner:
         settings = Settings(topics={"partitions": 1, "item_partitions": 1})
         self.generation = generation
         self.restored: list[int] = []
+        self.told: list[tuple[str, int, bool, bool]] = []
+        self.why_over: str | None = None
         self.snapshots: list[tuple[str, float]] = []
         self.logs = Logs(topic_id)
         self.pipeline: Pipeline = make_pipeline(settings, make_engine(settings))
@@ -81,6 +83,8 @@ class Owner:
             pending=lambda partition: {"user_rows": np.arange(owes)},
             generation=lambda: self.generation,
             on_snapshot=lambda kind, seconds: self.snapshots.append((kind, seconds)),
+            on_assign=self._on_assign,
+            why_over=lambda: self.why_over,
         )
 
     async def _settle(self, partition: int, offset: int) -> None:
@@ -88,6 +92,11 @@ class Owner:
 
     def _on_open(self, kind: str, partition: int, pending: Mapping[str, NDArray[np.int64]]) -> None:
         self.restored = pending["user_rows"].tolist() if pending else []
+
+    def _on_assign(self, kind: str, partition: int) -> None:
+        key = (TOPIC, partition)
+        is_ours = key in self.ownership.assigned
+        self.told.append((kind, partition, is_ours, self.ownership.is_caught_up(*key)))
 
     def fold(self) -> None:
         self.pipeline.fold_interactions(Slab.from_values(LINES))
@@ -299,3 +308,77 @@ def test_held_back_row_of_an_evicted_item_is_not_published(
     records = owner.pipeline.publish_signals(0, 1_000, lambda rows: np.append(rows, gone))
     ids = [items.ids.id(int(row)) for row in items.id_rows[kept]]
     assert sorted(key for key, _ in records) == sorted(ids)
+
+
+def test_a_partition_that_stays_in_memory_is_told_of_with_its_new_end(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def scenario() -> list[tuple[str, int, bool, bool]]:
+        owner = Owner(tmp_path, state)
+        await owner.ownership.restore({KEY})
+        owner.fold()
+        before = owner.ownership.assignment
+        await owner.ownership.release({KEY})
+        await owner.ownership.retain({KEY})
+        # Others produced while the group agreed on who has what.
+        owner.logs.ends = _ends_at(len(LINES) + 1)  # type: ignore[method-assign]
+        await owner.ownership.restore({KEY})
+        assert owner.ownership.assignment == before + 2
+        return owner.told
+
+    # (kind, partition, ours, caught up): taken up behind its log, given up, kept behind its log.
+    assert asyncio.run(scenario()) == [
+        (USERS, 0, True, False),
+        (USERS, 0, False, True),
+        (USERS, 0, True, False),
+    ]
+
+
+def _ends_at(offset: int) -> Callable[..., Awaitable[dict[tuple[str, int], int]]]:
+    async def ends(partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return dict.fromkeys(partitions, offset)
+
+    return ends
+
+
+def test_without_a_lease_no_snapshot_is_written_and_with_it_again_one_is(
+    tmp_path: Path, state: WorkThread, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario() -> tuple[int, int | None, int]:
+        owner = Owner(tmp_path, state)
+        await owner.ownership.restore({KEY})
+        owner.fold()
+        owner.why_over = "paused for too long"
+        await owner.ownership.release({KEY})
+        refused = len(owner.names()), owner.ownership.durable_offset(*KEY)
+        owner.why_over = None
+        await owner.ownership.restore({KEY})
+        await owner.ownership.snapshot(KEY)
+        return *refused, len(owner.names())
+
+    assert asyncio.run(scenario()) == (0, None, 1)
+    assert "no snapshot: paused for too long" in caplog.text
+
+
+def test_a_partition_that_was_added_while_workers_run_is_refused(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def scenario() -> None:
+        owner = Owner(tmp_path, state)
+        with pytest.raises(StateMismatch, match="expected 1 partitions, .* new group id"):
+            await owner.ownership.restore({KEY, (TOPIC, 1)})
+
+    asyncio.run(scenario())
+
+
+def test_a_snapshot_of_another_partition_count_is_refused(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def scenario() -> None:
+        await leave_snapshot(tmp_path, state, None)
+        owner = Owner(tmp_path, state)
+        owner.pipeline.engine.num_item_partitions = 2
+        with pytest.raises(StateMismatch, match="of 1 user and 2 item .* found one of 1 and 1"):
+            await owner.ownership.restore({KEY})
+
+    asyncio.run(scenario())

@@ -262,3 +262,37 @@ def test_a_dropped_partition_takes_its_events_along():
 
     rig.run(test)
     assert (len(rig.ledger), rig.queue.num_known, rig.written) == (0, 0, [])
+
+
+def test_what_a_batch_of_a_partitions_last_life_finds_gone_is_not_gone_from_its_next():
+    #   taken: u1 ---- dropped, assigned again, u1 acts ---- the batch comes back: all gone
+    rig = Rig()
+    moved, back, settled = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def retrieve(batch):
+        rig.num_retrieved += 1
+        if rig.num_retrieved > 1:
+            return rig.retrieve(batch)
+        rig.loop_of_test.call_soon_threadsafe(moved.set)
+        asyncio.run_coroutine_threadsafe(back.wait(), rig.loop_of_test).result()
+        return None  # It found the partition gone; by now it is back.
+
+    async def test(rig):
+        rig.loop_of_test = asyncio.get_running_loop()
+        rig.loop._retrieve = retrieve
+        rig.loop._on_batch = lambda times: settled.set()
+        rig.mark(1)
+        await moved.wait()
+        rig.loop.drop(0)
+        rig.ledger.append(
+            0,
+            user_rows=np.array([1], np.int32),
+            offsets=np.array([rig.next_offset + 5]),
+            times_ms=np.array([rig.wall_ms]),
+            actions=np.array([Action.LIKE], np.uint8),
+        )
+        back.set()
+        await asyncio.wait_for(settled.wait(), 30)
+        return rig.ledger.user_rows(0).tolist()
+
+    assert rig.run(test) == [1]

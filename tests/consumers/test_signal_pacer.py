@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumers.signal_publisher import SignalPacer
+from consumers.signal_publisher import OwedRows, SignalPacer
 
 
 def rows(*values):
@@ -61,3 +61,27 @@ def test_no_row_is_lost_and_none_comes_too_often(steps):
     p.admit(rows(), now_ms + 1_000)
     assert not p._recent
     assert not p._is_changed
+
+
+def test_what_is_owed_again_while_it_is_written_stays_owed():
+    owed = OwedRows()
+    owed.owe(rows(3, 5_000))
+    read, tickets = owed.read(10)
+    owed.owe(rows(3))
+    owed.settle(read, tickets)
+    assert owed.rows().tolist() == [3]
+    owed.settle(*owed.read(10))
+    assert owed.rows().tolist() == []
+
+
+def test_no_more_is_read_than_asked_for():
+    owed = OwedRows()
+    owed.owe(rows(*range(10)))
+    assert owed.read(4)[0].tolist() == [0, 1, 2, 3]
+
+
+def test_an_owed_row_travels_with_the_snapshot_and_is_not_looked_for():
+    p = pacer()
+    p.similar.owe(rows(7))
+    assert p.rows().tolist() == [7]
+    assert p.holds(rows(6, 7)).tolist() == [False, True]

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from consumers.rankers import newest_manifest
+from consumers.rankers import newest_manifest, weights_sequence
 from consumers.weights_watch import WeightsWatch
 from models.network import NetworkConfig, RankingNetwork
 from models.scorer import TorchScorer
@@ -43,8 +43,34 @@ def test_new_weights_are_swapped_in_once(tmp_path):
     assert not watch.look()
     saved(tmp_path, 2, 2_000)
     assert watch.look()
-    assert (scorer.name, scorer.sequence) == (weights(2).name(), 2)
+    assert scorer.name == weights(2).name()
     assert not watch.look()
+
+
+HOUR_NS = 3_600 * 10**9
+# 22 November 2026.
+NOW_NS = 1_795_305_600 * 10**9
+
+
+def test_a_workers_next_life_makes_lists_no_older_than_its_last(tmp_path):
+    #   life 1: weights 1, then 2 swapped in; life 2 starts with 2; then 3
+    first = saved(tmp_path, 1, NOW_NS)
+    scorer = TorchScorer(weights(1), device="cpu", sequence=weights_sequence(first))
+    watch = WeightsWatch(tmp_path, scorer)
+    second = saved(tmp_path, 2, NOW_NS + 30 * HOUR_NS)
+    assert watch.look()
+    assert scorer.sequence == weights_sequence(first) + 30 == weights_sequence(second)
+    third = saved(tmp_path, 3, NOW_NS + 31 * HOUR_NS)
+    assert weights_sequence(third) > weights_sequence(second) < 999_999
+
+
+def test_a_sequence_never_falls_and_fits_its_digits_whatever_the_files_time(tmp_path):
+    manifest = saved(tmp_path, 1, NOW_NS)
+    scorer = TorchScorer(weights(1), device="cpu", sequence=weights_sequence(manifest))
+    before = scorer.sequence
+    scorer.swap(weights(2), weights_sequence(saved(tmp_path, 2, 1_000)))
+    assert scorer.sequence == before
+    assert weights_sequence(saved(tmp_path, 2, 1_000)) == 1
 
 
 def test_broken_weights_leave_the_old_ones(tmp_path, caplog):

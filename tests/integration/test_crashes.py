@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -91,6 +92,37 @@ def test_workers_that_join_leave_and_die_under_load_end_in_the_same_state(deploy
     assert len(first.stats()["positions"]) == 2 * deployment.partitions
     deployment.stop_all()
     assert figures(deployment.engine()) == deployment.replay(LOG)
+
+
+def test_a_worker_paused_past_its_session_joins_again_and_writes_nothing_old(
+    deploy: Deploy,
+) -> None:
+    deployment = deploy()
+    zombie = deployment.worker()
+    heir = deployment.worker()
+    until(lambda: zombie.stats()["positions"] and heir.stats()["positions"], "they share")
+    with load(deployment, LOG[:2000]):
+        until(lambda: durable(zombie) > 100, "snapshots hold some of the log")
+        zombie.process.send_signal(signal.SIGSTOP)
+        try:
+            until(lambda: len(heir.stats()["positions"]) == 2 * deployment.partitions, "it has all")
+            before = versions(deployment)
+        finally:
+            zombie.process.send_signal(signal.SIGCONT)
+        until(lambda: zombie.stats()["positions"], "it has partitions again")
+    after = versions(deployment)
+    assert all(after[user] >= version for user, version in before.items() if user in after)
+    deployment.drain()
+    until(lambda: has_lists_of_newest_events(deployment), "lists reflect the newest events")
+    deployment.stop_all()
+    assert figures(deployment.engine()) == deployment.replay(LOG[:2000])
+
+
+def versions(deployment: Deployment) -> dict[bytes, bytes]:
+    """Return the version of each user's list; an erased user may have none later."""
+    keys = [key for key in deployment.redis.scan_iter("rec:{*") if b"{" in key]
+    found = {key: deployment.redis.hget(key, "version") for key in keys}
+    return {key: version for key, version in found.items() if version}
 
 
 def test_a_worker_without_partitions_takes_over_from_one_that_dies(deploy: Deploy) -> None:

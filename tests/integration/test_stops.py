@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import urllib.request
+from collections.abc import Callable
 
 import pytest
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from consumers.snapshots import SnapshotName
+from local.kafka import KafkaServer
 from tests.consumers.kafka_calls import recreate
 from tests.integration.conftest import Deploy
 from tests.integration.workers import WorkerProcess, until
@@ -49,6 +51,39 @@ def test_a_stop_that_cannot_write_its_snapshots_says_so(deploy: Deploy) -> None:
     shutil.rmtree(deployment.folder / "data" / "snapshots")
     assert worker.stop() == 1, worker.log
     assert "expected to write a snapshot" in worker.log.splitlines()[-1]
+    assert "Traceback" not in worker.log
+
+
+def test_the_older_of_two_workers_of_one_name_ends_with_a_line(deploy: Deploy) -> None:
+    deployment = deploy(WORKER__INSTANCE_ID="twin")
+    older = deployment.worker()
+    newer = deployment.worker()
+    assert older.wait() == 1
+    last_line = older.log.splitlines()[-1]
+    assert last_line.startswith("headwater: expected to be the only worker with the instance id")
+    assert "Traceback" not in older.log
+    deployment.produce(LOG[:50])
+    deployment.drain()
+    assert len(newer.stats()["positions"]) == 2 * deployment.partitions
+
+
+def test_an_idle_worker_outlives_a_broker_restart_and_ends_where_kafka_stays_away(
+    deploy: Deploy, kafka_server: Callable[..., KafkaServer]
+) -> None:
+    server = kafka_server()
+    deployment = deploy(kafka=server.bootstrap, WORKER__KAFKA_TIMEOUT_S=12)
+    worker = deployment.worker()
+    server.kill()
+    server.start()
+    deployment.produce(LOG[:50])
+    deployment.drain()
+    until(lambda: not worker.stats()["freshness_ms"]["outstanding"], "every event has a list")
+
+    server.kill()
+    assert worker.wait() == 1
+    last_line = worker.log.splitlines()[-1]
+    assert last_line.startswith("headwater: expected an answer from Kafka within 12 s")
+    assert "goes on where it was" in last_line
     assert "Traceback" not in worker.log
 
 

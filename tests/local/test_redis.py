@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,3 +66,32 @@ def test_a_bad_setting_fails_with_the_servers_own_words(
     with pytest.raises(LocalServerError, match="ended while starting"):
         server.start()
     assert not server.is_running
+
+
+OWNER = """
+import sys
+from local.redis import RedisServer
+server = RedisServer()
+server.start()
+print(server.pid, server._folder(), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_of_a_killed_owner_the_server_ends_and_the_next_start_removes_its_folder(
+    redis_server: Callable[..., RedisServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", OWNER]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, **pipes) as owner:
+        assert owner.stdout is not None
+        pid, folder = owner.stdout.readline().decode().split()
+        child = psutil.Process(int(pid))
+        owner.kill()
+        owner.wait()
+        child.wait(30)
+    assert Path(folder).is_dir()
+    redis_server()
+    assert not Path(folder).exists()

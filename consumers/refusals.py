@@ -1,0 +1,74 @@
+"""Why a worker refuses the logs or snapshots that it finds; each line says what to do.
+
+What is refused elsewhere: a log that starts above the offset that the state wants
+(:mod:`consumers.handlers`), one that ends below it (:mod:`consumers.transport`), topics of another
+shape than the settings say (:mod:`consumers.topics`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stream.errors import StateMismatch
+
+
+def check_topic_id(topic: str, expected: str | None, found: str | None) -> None:
+    """Refuse a topic that was made anew; where either id is unknown nothing can be said.
+
+    Raises:
+        StateMismatch: Both are known and differ.
+    """
+    if expected is None or found is None or expected == found:
+        return
+    message = (
+        f"{topic}: expected the topic with id {expected} that the state was made from, found one "
+        f"of the same name with id {found}: it was deleted and made again; start with a new group "
+        "id, data folder and a higher HEADWATER_EPOCH, or name the right Kafka"
+    )
+    raise StateMismatch(message)
+
+
+def check_partition(topic: str, partition: int, count: int) -> None:
+    """Refuse a partition that was added while workers run.
+
+    Raises:
+        StateMismatch: Its number is not below ``count``.
+    """
+    if partition < count:
+        return
+    message = (
+        f"{topic}/{partition}: expected {count} partitions, the topic has more now: ids belong to "
+        "partitions by that number, so it cannot change under a group id; take a topic with the "
+        "new number, a new group id and a new data folder"
+    )
+    raise StateMismatch(message)
+
+
+def check_snapshot(
+    key: tuple[str, int],
+    meta: Mapping[str, Any],
+    *,
+    counts: tuple[int, int],
+    topic_id: str | None,
+) -> None:
+    """Refuse a snapshot of other partition counts, or of another topic of the same name.
+
+    Args:
+        key: Topic and partition.
+        meta: The snapshot's.
+        counts: User and item partitions of the settings.
+        topic_id: The topic's id now, where known.
+
+    Raises:
+        StateMismatch: It does not fit.
+    """
+    found = (meta["num_partitions"], meta["num_item_partitions"])
+    if found != counts:
+        message = (
+            f"{key[0]}/{key[1]}: expected a snapshot of {counts[0]} user and {counts[1]} "
+            f"item partitions, found one of {found[0]} and {found[1]}; the partition count "
+            "cannot change under a group id: use a new group id and data folder"
+        )
+        raise StateMismatch(message)
+    check_topic_id(key[0], meta.get("topic_id"), topic_id)

@@ -1,0 +1,93 @@
+"""What becomes of slabs whose partition is given up and taken up again while they wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consumers.handlers import SlabHandlers
+from consumers.state_thread import WorkThread
+from stream.freshness import FreshnessLedger
+from stream.slab import Slab
+from tests.consumers.test_ownership import KEY, LINES, TOPIC, Owner
+
+
+@pytest.fixture
+def state() -> Iterator[WorkThread]:
+    thread = WorkThread("state")
+    yield thread
+    thread.close()
+
+
+class Sender:
+    """Takes what would go to Kafka."""
+
+    async def send(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+def handlers_of(owner: Owner, state: WorkThread, max_waiting_bytes: int) -> SlabHandlers:
+    sender: Any = Sender()
+    handlers = SlabHandlers(
+        pipeline=owner.pipeline,
+        state=state,
+        ownership=owner.ownership,
+        frames=sender,
+        dead_letters=sender,
+        copies=sender,
+        freshness=FreshnessLedger(max_events=100),
+        offer=lambda users: None,
+        release=lambda partition: None,
+        erase=lambda erased: None,
+        on_fold=lambda folded, seconds: None,
+        interactions=TOPIC,
+        item_deltas="item-deltas",
+        max_waiting_bytes=max_waiting_bytes,
+    )
+
+    def forget(kind: str, partition: int) -> None:
+        # At the latest moment, when the state is loaded anew: nobody who waited has run since.
+        if KEY in owner.ownership.assigned:
+            handlers.forget(TOPIC, partition)
+
+    owner.ownership._on_assign = forget
+    return handlers
+
+
+def slab(begin: int, end: int) -> Slab:
+    return Slab.from_values(LINES[begin:end], first_offset=begin)
+
+
+def test_a_slab_that_waited_across_a_reassignment_is_read_anew_and_no_gap(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    #   slabs:   [0-----20) in the inbox, [20-----40) waits for room
+    #   then:    given up, moved away, assigned again at 0
+    async def scenario() -> int | None:
+        owner = Owner(tmp_path, state)
+        await owner.ownership.restore({KEY})
+        handlers = handlers_of(owner, state, max_waiting_bytes=slab(0, 20).buffer.nbytes)
+        await handlers.accept(slab(0, 20))
+        waiting = asyncio.create_task(handlers.accept(slab(20, 40)))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await owner.ownership.release({KEY})
+        await owner.ownership.retain(set())
+        await owner.ownership.restore({KEY})
+        await waiting
+        assert handlers.waiting_bytes()[TOPIC] == 0
+
+        folding = asyncio.create_task(handlers.run())
+        await handlers.accept(slab(0, 20))
+        await handlers.accept(slab(20, 40))
+        while owner.ownership.next_offset(*KEY) != 40:
+            assert not folding.done(), folding.exception()
+            await asyncio.sleep(0)
+        folding.cancel()
+        return owner.ownership.next_offset(*KEY)
+
+    assert asyncio.run(scenario()) == 40
