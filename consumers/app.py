@@ -184,6 +184,7 @@ class Worker:
             pending=self._pending,
             generation=lambda: self.app.consumer_generation_id,
             on_snapshot=self.metering.on_snapshot,
+            on_pause=self.metering.on_pause,
         )
 
     def _make_refresh(self) -> tuple[RefreshLoop[Refresh], WorkerStats]:

@@ -103,6 +103,7 @@ class SnapshotStore:
         assert keep >= 1
         self._folder = folder
         self._keep = keep
+        self.place = str(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.remove_dead_writes()
 

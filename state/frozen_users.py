@@ -21,8 +21,8 @@ from state.id_index import IdIndex
 from state.table import Arrays
 
 _RING = ("user_hashes", "event_hashes", "times_ms", "steps_back")
-# Places of the ring looked at in one go.
-_PLACES_AT_ONCE = 65_536
+# Places of the ring looked at first; mostly the oldest one stays.
+_FIRST_PLACES = 64
 
 
 @njit(cache=True, nogil=True)
@@ -86,23 +86,13 @@ class FrozenUsers(Frozen):
 
         super().__init__(arrays, groups, finish)
 
-    def before_admission(
-        self,
-        users: IdIndex,
-        items: IdIndex,
-        event_ids: EventIds,
-        events: EventColumns,
-        *,
-        horizon_ms: int,
+    def before_batch(
+        self, users: IdIndex, items: IdIndex, event_ids: EventIds, events: EventColumns
     ) -> None:
-        """Keep what admitting and folding a batch may change.
+        """Keep what admitting and folding E events may change, but for :meth:`before_round`.
 
-        Args:
-            users: Index of users.
-            items: Index of items.
-            event_ids: The ring.
-            events: The batch. E events take at most E free rows of each index.
-            horizon_ms: Below it, at most, event ids will have expired.
+        They are of users and items that are known, or take at most E free rows of each index, and
+        E places of the ring.
         """
         spans = (
             ("users", users, events.user_starts, events.user_lengths),
@@ -113,9 +103,19 @@ class FrozenUsers(Frozen):
             self.groups[f"{name}.index"].keep(free)
             self.groups[name].keep(free)
             self.groups[name].keep(index.find(events.buffer, starts, lengths))
+        ids, count = event_ids.columns, len(events.offsets)
         self.groups["event_ids"].keep(
-            _ring_changes(event_ids.columns, num_events=len(events.offsets), horizon_ms=horizon_ms)
+            (int(ids.counts[NEXT]) + np.arange(count)) % len(ids.times_ms)
         )
+
+    def before_round(self, event_ids: EventIds, *, num_events: int, horizon_ms: int) -> None:
+        """Keep the event ids that leave while ``num_events`` are admitted.
+
+        Again after each eviction or erase in a batch: an event id that is dead leaves, and lets
+        older ones behind it go that it had held back.
+        """
+        leaving = _leaving(event_ids.columns, num_events=num_events, horizon_ms=horizon_ms)
+        self.groups["event_ids"].keep(leaving)
 
     def before_clear(
         self, user_rows: NDArray[np.int32], newest: NDArray[np.int64], event_ids: EventIds
@@ -143,21 +143,22 @@ class FrozenUsers(Frozen):
             self.groups[f"{name}.arena"].keep_all()
 
 
-def _ring_changes(ids: EventIdColumns, *, num_events: int, horizon_ms: int) -> NDArray[np.int64]:
-    """Return the places that ``num_events`` new fingerprints and what leaves for them change.
+def _leaving(ids: EventIdColumns, *, num_events: int, horizon_ms: int) -> NDArray[np.int64]:
+    """Return the places of the ring that at most leave for ``num_events`` new ones.
 
     The oldest leave while they are below the horizon; where the ring is full, one more leaves for
     each new one. So all that leave stand before the (num_events + 1)-th that is not below it.
     """
     head, end, num_places = int(ids.counts[HEAD]), int(ids.counts[NEXT]), len(ids.times_ms)
     stays = 0 if end - head + num_events <= num_places else num_events
-    last = end
-    for begin in range(head, end, _PLACES_AT_ONCE):
-        numbers = np.arange(begin, min(begin + _PLACES_AT_ONCE, end))
+    last, step = head, _FIRST_PLACES
+    while last < end:
+        numbers = np.arange(last, min(last + step, end))
         not_below = np.flatnonzero(ids.times_ms[numbers % num_places] >= horizon_ms)
         if len(not_below) > stays:
-            last = begin + int(not_below[stays])
+            last += int(not_below[stays])
             break
         stays -= len(not_below)
-    numbers = np.concatenate([np.arange(head, last), np.arange(end, end + num_events)])
-    return numbers % num_places
+        last += len(numbers)
+        step *= 8
+    return np.arange(head, last) % num_places

@@ -301,7 +301,7 @@ class UserPartition:
     def _admit_and_fold(self, events: EventColumns, first: int) -> FoldResult:
         tables, num_events = self._tables, len(events.offsets)
         tables.release()
-        tables.before_admission(events, grace_ms=self._rules.grace_ms)
+        tables.before_batch(events)
         admitted = make_admitted(num_events)
         deltas = make_deltas(num_events=num_events, max_lags=self.limits.max_lags)
         erased_ids: list[bytes] = []
@@ -315,6 +315,7 @@ class UserPartition:
                 num_user_bytes=int(events.user_lengths[stop:].sum(dtype=np.int64)),
                 num_item_bytes=int(events.item_lengths[stop:].sum(dtype=np.int64)),
             )
+            tables.before_round(events, stop, grace_ms=self._rules.grace_ms)
             stop, reason = admit(self._admission_tables(), self._rules, events, stop, admitted)
             folded = self._fold(events, admitted, folded, deltas)
             if reason == NO_USER_ROW:

@@ -90,14 +90,19 @@ class UserTables:
         """Keep nothing more for what was frozen."""
         self._frozen = None
 
-    def before_admission(self, events: EventColumns, *, grace_ms: int) -> None:
-        """Keep what admitting and folding a batch may change, where the tables are frozen."""
-        if self._frozen is None or not len(events.offsets):
-            return
-        newest_ms = max(int(self.stream_time_ms[0]), int(events.timestamps_ms.max()))
-        self._frozen.before_admission(
-            self.users, self.items, self.event_ids, events, horizon_ms=newest_ms - grace_ms
-        )
+    def before_batch(self, events: EventColumns) -> None:
+        """Keep what a batch may change, where the tables are frozen."""
+        if self._frozen is not None:
+            self._frozen.before_batch(self.users, self.items, self.event_ids, events)
+
+    def before_round(self, events: EventColumns, begin: int, *, grace_ms: int) -> None:
+        """Keep what admitting a batch from ``begin`` on may change beside; before each round."""
+        num_events = len(events.offsets) - begin
+        if self._frozen is not None and num_events:
+            newest_ms = max(int(self.stream_time_ms[0]), int(events.timestamps_ms[begin:].max()))
+            self._frozen.before_round(
+                self.event_ids, num_events=num_events, horizon_ms=newest_ms - grace_ms
+            )
 
     def reserve(self, *, num_events: int, num_user_bytes: int, num_item_bytes: int) -> None:
         """Make room for what a batch of so many events can bring, short of the bounds."""

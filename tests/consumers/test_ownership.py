@@ -65,6 +65,7 @@ class Owner:
         self.generation = generation
         self.restored: list[int] = []
         self.snapshots: list[tuple[str, float]] = []
+        self.pauses: list[tuple[str, float]] = []
         self.logs = Logs(topic_id)
         self.pipeline: Pipeline = make_pipeline(settings, make_engine(settings))
         self.store = SnapshotStore(folder, keep=4)
@@ -81,6 +82,7 @@ class Owner:
             pending=lambda partition: {"user_rows": np.arange(owes)},
             generation=lambda: self.generation,
             on_snapshot=lambda kind, seconds: self.snapshots.append((kind, seconds)),
+            on_pause=lambda kind, seconds: self.pauses.append((kind, seconds)),
         )
 
     async def _settle(self, partition: int, offset: int) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from state.frozen import Frozen, FrozenColumns
@@ -100,13 +100,15 @@ WORLDS: list[tuple[str, Contract, Callable[[], Any]]] = [
 
 
 @pytest.mark.parametrize(("_name", "table", "make"), WORLDS, ids=[each[0] for each in WORLDS])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(0, 1000),
     at=st.integers(0, 119),
     most=st.sampled_from([1, 3, 40, 300]),
     is_early=st.booleans(),
 )
+# An eviction within the batch lets event ids leave that stood behind the evicted user's.
+@example(seed=590, at=45, most=1, is_early=False)
 def test_a_snapshot_is_the_state_at_its_offset_while_folds_go_on(
     _name: str, table: Contract, make: Callable[[], Any], seed: int, at: int, most: int,
     is_early: bool,
