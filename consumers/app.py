@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
 from consumers.clocks import monotonic_ms, wall_ms
-from consumers.configuration import make_engine, make_fusion, make_pipeline
+from consumers.configuration import make_engine, make_fusion, make_pipeline, make_snapshot_store
 from consumers.dead_letters import DeadLetterProducer
 from consumers.erasures import Erasures
 from consumers.faust_app import App, create_app, hand_slabs_over, run_app
@@ -42,7 +42,6 @@ from consumers.refresher import Refresher
 from consumers.rehearsal import rehearse
 from consumers.signal_publisher import SignalPublisher
 from consumers.sink import RedisSink
-from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
 from consumers.stats import WorkerStats
 from consumers.supervision import StopBound, finish_or_stop, first_end
@@ -171,9 +170,7 @@ class Worker:
         settings = self._settings
         return Ownership(
             engine=self.engine,
-            store=SnapshotStore(
-                settings.data_dir / "snapshots", keep=settings.worker.snapshots_kept
-            ),
+            store=make_snapshot_store(settings),
             state=self.state,
             interactions=settings.topics.interactions,
             item_deltas=settings.topics.item_deltas,

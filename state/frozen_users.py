@@ -86,13 +86,11 @@ class FrozenUsers(Frozen):
 
         super().__init__(arrays, groups, finish)
 
-    def before_batch(
-        self, users: IdIndex, items: IdIndex, event_ids: EventIds, events: EventColumns
-    ) -> None:
+    def before_batch(self, users: IdIndex, items: IdIndex, events: EventColumns) -> None:
         """Keep what admitting and folding E events may change, but for :meth:`before_round`.
 
-        They are of users and items that are known, or take at most E free rows of each index, and
-        E places of the ring.
+        They are of users and items that are known, or take at most E free rows of each index. New
+        event ids stand in places that nothing had when frozen, or that something left since.
         """
         spans = (
             ("users", users, events.user_starts, events.user_lengths),
@@ -103,10 +101,6 @@ class FrozenUsers(Frozen):
             self.groups[f"{name}.index"].keep(free)
             self.groups[name].keep(free)
             self.groups[name].keep(index.find(events.buffer, starts, lengths))
-        ids, count = event_ids.columns, len(events.offsets)
-        self.groups["event_ids"].keep(
-            (int(ids.counts[NEXT]) + np.arange(count)) % len(ids.times_ms)
-        )
 
     def before_round(self, event_ids: EventIds, *, num_events: int, horizon_ms: int) -> None:
         """Keep the event ids that leave while ``num_events`` are admitted.

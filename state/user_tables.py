@@ -93,7 +93,7 @@ class UserTables:
     def before_batch(self, events: EventColumns) -> None:
         """Keep what a batch may change, where the tables are frozen."""
         if self._frozen is not None:
-            self._frozen.before_batch(self.users, self.items, self.event_ids, events)
+            self._frozen.before_batch(self.users, self.items, events)
 
     def before_round(self, events: EventColumns, begin: int, *, grace_ms: int) -> None:
         """Keep what admitting a batch from ``begin`` on may change beside; before each round."""

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from state.user_partition import UserPartition
 from tests.state import contract_items, contract_users
 from tests.state.contracts import Contract
 from tests.state.user_builders import SmallCatalogue
+from tests.state.user_oracle import ERASE, Event
 
 ROWS = st.lists(st.integers(-2, 12), max_size=6)
 
@@ -57,10 +59,10 @@ def test_rows_that_were_copied_before_they_change_are_not_kept() -> None:
     pieces = frozen.pieces()
     assert next(pieces) == 1 << 22
     frozen.keep(np.array([0, 1023, 1024]))
-    assert [rows.tolist() for rows, _ in frozen._kept] == [[1024]]  # noqa: SLF001
+    assert [rows.tolist() for rows, _ in frozen._kept] == [[1024]]
     list(pieces)
     frozen.keep_all()
-    assert len(frozen._kept) == 1  # noqa: SLF001
+    assert len(frozen._kept) == 1
 
 
 def freeze(partition: Any) -> Frozen:
@@ -140,6 +142,26 @@ def test_a_snapshot_is_the_state_at_its_offset_while_folds_go_on(
     restored.restore(arrays)
     table.apply(restored, records, at, len(records))
     assert table.digest(restored) == table.digest(partition)
+
+
+def test_ids_that_move_while_frozen_stay_where_they_were() -> None:
+    users = [b"%0200d" % number for number in range(60)]
+    log: list[Any] = [
+        Event(user=user, item=b"i", event_id=b"%d" % n, ts=n, action=0, watch_ms=9, duration_ms=9)
+        for n, user in enumerate(users)
+    ]
+    log += [replace(each, action=ERASE, event_id=b"e%d" % n) for n, each in enumerate(log[:50])]
+    partition = roomy_users()
+    USERS.apply(partition, log, 0, 60)
+    expected = {name: np.array(each) for name, each in partition.arrays().items()}
+    frozen = partition.freeze({})
+    for begin in range(60, len(log)):
+        USERS.apply(partition, log, begin, begin + 1)
+    assert len(partition.users.arena) < len(expected["users.arena"]), "compacted"
+    list(frozen.pieces())
+    arrays = frozen.arrays()
+    for name, each in expected.items():
+        np.testing.assert_array_equal(arrays[name], each, err_msg=name)
 
 
 def test_freezing_again_starts_anew() -> None:
