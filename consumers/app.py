@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
 from consumers.clocks import monotonic_ms, wall_ms
-from consumers.configuration import make_engine, make_fusion, make_pipeline
+from consumers.configuration import make_engine, make_fusion, make_pipeline, make_snapshot_store
 from consumers.dead_letters import DeadLetterProducer
 from consumers.erasures import Erasures
 from consumers.faust_app import App, create_app, hand_slabs_over, run_app
@@ -43,7 +43,6 @@ from consumers.refresher import Refresher
 from consumers.rehearsal import rehearse
 from consumers.signal_publisher import SignalPublisher
 from consumers.sink import RedisSink
-from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
 from consumers.stats import WorkerStats
 from consumers.supervision import StopBound, finish_or_stop, first_end
@@ -172,9 +171,7 @@ class Worker:
         settings = self._settings
         return Ownership(
             engine=self.engine,
-            store=SnapshotStore(
-                settings.data_dir / "snapshots", keep=settings.worker.snapshots_kept
-            ),
+            store=make_snapshot_store(settings),
             state=self.state,
             interactions=settings.topics.interactions,
             item_deltas=settings.topics.item_deltas,
@@ -187,6 +184,7 @@ class Worker:
             on_snapshot=self.metering.on_snapshot,
             on_assign=self._on_assign,
             why_over=self.why_over,
+            on_pause=self.metering.on_pause,
         )
 
     def why_over(self) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from consumers.snapshots import SnapshotStore
 from models.fusion import FusionRanker
 from models.ranking import Ranker
 from state.item_limits import CatalogueLimits, ItemLimits
@@ -107,6 +108,12 @@ def differing(settings: Settings) -> dict[str, object]:
             if value != default.model_dump(mode="json")[name]:
                 found[f"{group}.{name}"] = value
     return found
+
+
+def make_snapshot_store(settings: Settings) -> SnapshotStore:
+    """Open the snapshot store; a folder is made where it is missing."""
+    place = settings.worker.snapshots or settings.data_dir / "snapshots"
+    return SnapshotStore(place, keep=settings.worker.snapshots_kept)
 
 
 def make_engine(settings: Settings, *, partitions: int | None = None) -> Engine:

@@ -16,7 +16,8 @@ import torch
 
 from consumers.findings import Finding
 from consumers.rankers import load_network
-from stream.errors import ConfigurationError
+from consumers.snapshot_objects import ObjectFolder
+from stream.errors import ConfigurationError, ServerUnreachable
 from stream.settings import Settings
 
 # Snapshots of a partition at its bound are some hundred MB, and several are kept.
@@ -33,7 +34,7 @@ def look_at_machine(settings: Settings) -> list[Finding]:
         *_look_at_device(settings),
         _look_at_weights(settings),
         *_look_at_packages(_CHECKOUT / "constraints.txt"),
-        look_at_folder(settings.data_dir / "snapshots"),
+        look_at_snapshots(settings),
     ]
 
 
@@ -191,6 +192,21 @@ def _release(text: str) -> tuple[int, ...]:
     """
     numbers = re.match(r"\d+(?:\.\d+)*", text)
     return tuple(map(int, numbers.group().split("."))) if numbers else ()
+
+
+def look_at_snapshots(settings: Settings) -> Finding:
+    """Find out whether snapshots can be written, or, in an object store, be listed."""
+    place = settings.worker.snapshots.removeprefix("file://")
+    if "://" not in place:
+        return look_at_folder(Path(place or settings.data_dir / "snapshots"))
+    try:
+        files = ObjectFolder(place)
+        num_objects = len(files.list())
+    except (ConfigurationError, ServerUnreachable) as error:
+        advice = "see HEADWATER_WORKER__SNAPSHOTS, and the driver's credentials"
+        return Finding(check="snapshots", status="fail", text=str(error), advice=advice)
+    text = f"{files.place}: can be listed, {num_objects} objects"
+    return Finding(check="snapshots", status="ok", text=text, advice="")
 
 
 def look_at_folder(folder: Path) -> Finding:

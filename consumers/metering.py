@@ -84,6 +84,10 @@ class Metering:
         """Observe one snapshot."""
         self._registry.observe(metrics.SNAPSHOT_SECONDS, seconds, kind=kind)
 
+    def on_pause(self, kind: str, seconds: float) -> None:
+        """Observe how long one snapshot held the state thread."""
+        self._registry.observe(metrics.SNAPSHOT_PAUSE, seconds, kind=kind)
+
     def on_lost(self, kind: str, count: int) -> None:
         """Count keys that Redis lost."""
         self._registry.add(metrics.LOST_KEYS, count, kind=kind)

@@ -2,7 +2,7 @@
 
 Implements the transport's :class:`consumers.ledger.OffsetLedger` over the engine and the snapshot
 store. ``committed <= durable <= applied`` holds because only :meth:`durable_offset` is committed,
-and it is raised only after a snapshot's rename, which waits for every derived row below it.
+and it is raised only after a snapshot is written, which waits for every derived row below it.
 """
 
 from __future__ import annotations
@@ -15,22 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
 from consumers.refusals import check_partition, check_snapshot, check_topic_id
 from consumers.signal_publisher import SignalPacer
+from consumers.snapshot_copies import ITEMS as ITEMS
+from consumers.snapshot_copies import USERS as USERS
+from consumers.snapshot_copies import SnapshotCopies
 from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.engine import Engine
 from stream.errors import HeadwaterError
 
 logger = logging.getLogger(__name__)
-
-USERS = "users"
-ITEMS = "items"
-
 
 _PENDING = "pending."
 
@@ -87,6 +85,7 @@ class Ownership:
         on_snapshot: Told (kind, seconds) of each snapshot written.
         why_over: Says why the group may have given our partitions away: no snapshot is written
             then. None while they are surely ours.
+        on_pause: Told (kind, seconds) for which a snapshot held the state thread.
 
     Attributes:
         assignment: Grows whenever partitions are given up or taken up.
@@ -109,6 +108,7 @@ class Ownership:
         pending: Callable[[int], Mapping[str, NDArray[Any]]],
         generation: Callable[[], int],
         on_snapshot: Callable[[str, float], None],
+        on_pause: Callable[[str, float], None],
         on_assign: Callable[[str, int], None] = lambda kind, partition: None,
         why_over: Callable[[], str | None] = lambda: None,
     ) -> None:
@@ -134,6 +134,10 @@ class Ownership:
         self._on_snapshot = on_snapshot
         self._on_assign = on_assign
         self._why_over = why_over
+        self._copies = SnapshotCopies(
+            engine=engine, state=state, pacers=self.pacers, on_pause=on_pause
+        )
+        self._rest_until_s = 0.0
         self.num_unusable = dict.fromkeys((USERS, ITEMS), 0)
         # Of the assignment that the partitions were restored under, whatever the group does since.
         self._generation = 0
@@ -293,8 +297,9 @@ class Ownership:
     async def snapshot(self, key: tuple[str, int]) -> None:
         """Make the partition's state durable.
 
-        1. copy the arrays on the state thread; 2. wait until every row derived below the copied
-        offset is acknowledged; 3. write, flush, rename; 4. raise the durable offset.
+        1. freeze it on the state thread; 2. copy it as of then on a thread of the pool, while
+        folds go on; 3. wait until every row derived below its offset is acknowledged; 4. write;
+        5. raise the durable offset.
         """
         async with self._locks.setdefault(key, asyncio.Lock()):
             held = self.held.get(key)
@@ -303,66 +308,65 @@ class Ownership:
             topic, partition = key
             kind = self._kinds[topic]
             started = time.monotonic()
-            next_offset, arrays = await self._state.run(self._copy, kind, partition)  # 1
-            if self.is_sealed:
-                return
-            if held.durable == next_offset:
+            found = await self._copies.freeze(kind, partition)  # 1
+            if self.is_sealed or held.durable == found.next_offset:
+                self._copies.thaw(kind, partition)
                 held.saved_at_s = time.monotonic()
                 return
+            # Before anything else is awaited: what is marked later may have no row in the copy.
+            pending = self._pending(partition) if kind == USERS else {}
+            arrays = await self._copies.copy(kind, partition, found)  # 2
+            arrays.update({_PENDING + name: array for name, array in pending.items()})
             if kind == USERS:
-                for name, array in self._pending(partition).items():
-                    arrays[_PENDING + name] = array
-                await self._settle(partition, next_offset)  # 2
+                await self._settle(partition, found.next_offset)  # 3
             if (reason := self._why_over()) is not None:
                 logger.warning("%s/%d: no snapshot: %s", topic, partition, reason)
                 held.saved_at_s = time.monotonic()
                 return
-            meta = {
-                "kind": kind,
-                "partition": partition,
-                "next_offset": next_offset,
-                "num_partitions": self._engine.num_partitions,
-                "num_item_partitions": self._engine.num_item_partitions,
-                "topic_id": self._topic_ids.get(topic),
-            }
-            try:
-                await asyncio.to_thread(  # 3
-                    self._store.write,
-                    kind,
-                    partition,
-                    next_offset,
-                    arrays,
-                    meta,
-                    generation=self._generation,
-                )
-            except OSError as error:
-                message = (
-                    f"{topic}/{partition}: expected to write a snapshot at offset {next_offset}, "
-                    f"came {error}: is there room, is HEADWATER_DATA_DIR writable?"
-                )
-                raise HeadwaterError(message) from error
-            held.durable = next_offset  # 4
+            if self.is_sealed:
+                return
+            await self._write(key, found.next_offset, arrays)  # 4
+            held.durable = found.next_offset  # 5
             held.saved_at_s = time.monotonic()
             self._on_snapshot(kind, held.saved_at_s - started)
 
-    def _copy(self, kind: str, partition: int) -> tuple[int, dict[str, NDArray[Any]]]:
-        if kind == USERS:
-            shard = self._engine.users[partition]
-            next_offset, arrays = shard.tables.next_offset, shard.arrays()
-        else:
-            items = self._engine.items[partition]
-            next_offset, arrays = items.next_offset, dict(items.arrays())
-            if partition in self.pacers:
-                # Taken from the state, and perhaps not sent yet: whoever restores sends them again.
-                unsent = np.intersect1d(self.pacers[partition].rows(), items.live_rows())
-                arrays["dirty_rows"] = np.union1d(arrays["dirty_rows"], unsent).astype(np.int32)
-        return next_offset, {name: np.array(array) for name, array in arrays.items()}
+    async def _write(
+        self, key: tuple[str, int], next_offset: int, arrays: Mapping[str, NDArray[Any]]
+    ) -> None:
+        topic, partition = key
+        kind = self._kinds[topic]
+        meta = {
+            "kind": kind,
+            "partition": partition,
+            "next_offset": next_offset,
+            "num_partitions": self._engine.num_partitions,
+            "num_item_partitions": self._engine.num_item_partitions,
+            "topic_id": self._topic_ids.get(topic),
+        }
+        generation = self._generation
+        try:
+            await asyncio.to_thread(
+                self._store.write, kind, partition, next_offset, arrays, meta, generation=generation
+            )
+        except OSError as error:
+            message = (
+                f"{topic}/{partition}: expected to write a snapshot at offset {next_offset} to "
+                f"{self._store.place}, came {error}: is there room, may the worker write there?"
+            )
+            raise HeadwaterError(message) from error
 
     async def snapshot_due(self, interval_s: float) -> None:
-        """Snapshot the one partition that waits longest, if its interval has passed."""
+        """Snapshot the one partition that waits longest, if its interval has passed.
+
+        Where state is so large that snapshots would follow on each other, the store rests after
+        each one for as long as that took: copying, hashing and writing cost folds a core.
+        """
         due = [key for key in self.assigned if key in self.held]
-        if not due:
+        started = time.monotonic()
+        if not due or started < self._rest_until_s:
             return
         oldest = min(due, key=lambda key: self.held[key].saved_at_s)
-        if time.monotonic() - self.held[oldest].saved_at_s >= interval_s:
+        if started - self.held[oldest].saved_at_s >= interval_s:
             await self.snapshot(oldest)
+            ended = time.monotonic()
+            self._rest_until_s = ended + (ended - started)

@@ -1,14 +1,13 @@
 """The state that workers left behind: an engine loaded from the newest snapshots of a folder.
 
-Several workers that share a data folder leave one newest snapshot per partition; together they are
+Workers that share a snapshot store leave one newest snapshot per partition; together they are
 the whole state, and its digest compares with a replay's (DESIGN law 1). Reads files only.
 """
 
 from __future__ import annotations
 
-from consumers.configuration import make_engine
+from consumers.configuration import make_engine, make_snapshot_store
 from consumers.ownership import ITEMS, USERS, split_pending
-from consumers.snapshots import SnapshotStore
 from stream.engine import Engine
 from stream.settings import Settings
 
@@ -22,7 +21,7 @@ def load_snapshots(settings: Settings) -> Engine:
     A partition without a snapshot is empty and wants offset 0.
     """
     engine = make_engine(settings)
-    store = SnapshotStore(settings.data_dir / "snapshots", keep=settings.worker.snapshots_kept)
+    store = make_snapshot_store(settings)
     partitions = [
         *((USERS, number) for number in range(engine.num_partitions)),
         *((ITEMS, number) for number in range(engine.num_item_partitions)),

@@ -1,37 +1,34 @@
-"""SnapshotStore: states of partitions as files that are whole or not there.
+"""SnapshotStore: states of partitions, each whole or not there, the last few kept.
 
-A file is written under a temporary name, flushed to disk, renamed, and the folder flushed: after
-:meth:`SnapshotStore.write` returns the snapshot survives a power cut, and only then may an offset
-be committed. A writer holds a lock on its temporary file, so whoever finds one unlocked knows that
-its writer died. Absent on purpose: pickle, a database, overwriting.
+Only what :meth:`SnapshotStore.write` has returned from is durable, and only then may an offset be
+committed. What is read is trusted for its checksum, never for being listed. Where the bytes lie is
+another's concern: a folder of this machine (``consumers.snapshot_folder``) or an object store
+(``consumers.snapshot_objects``). Absent on purpose: pickle, a database, overwriting.
 
-Everything blocks on the disk: call it on a thread of its own, not on the event loop.
+Everything blocks: call it on a thread of its own, not on the event loop.
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import re
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from state.snapshot import SnapshotInvalid, decode, encode
+from consumers.snapshot_folder import LocalFolder
+from consumers.snapshot_objects import ObjectFolder
+from state.snapshot import Piece, SnapshotInvalid, SnapshotSchema, decode, encode
+from stream.errors import StateMismatch
 
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".snapshot"
-_TEMPORARY = ".writing"
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
 _NAME = re.compile(r"([a-z][a-z0-9-]*)\.(\d{5})\.(\d{16})\.(\d{10})\.snapshot")
-_MAX_OPEN_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -90,21 +87,57 @@ class Snapshot:
     num_skipped: int
 
 
-class SnapshotStore:
-    """Snapshots in one folder, shared by the workers of one machine.
+class SnapshotFiles(Protocol):
+    """Where snapshots lie: names and bytes.
 
-    Args:
-        folder: Made where missing.
-        keep: Snapshots kept per kind and partition; at least 2, so that a broken newest one has
-            one before it.
+    Attributes:
+        place: For a person, without secrets.
     """
 
-    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+    place: str
+
+    def list(self) -> Sequence[str]:
+        """Return the names of all files."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Return a file; FileNotFoundError where it is gone."""
+        ...
+
+    def write(self, name: str, pieces: Sequence[Piece]) -> int:
+        """Make a file durable, whole or not at all; return its bytes. OSError where it cannot."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file; nothing to do where it is gone."""
+        ...
+
+
+def open_files(place: Path | str) -> SnapshotFiles:
+    """Return the folder that a path, a ``file://`` URL or another URL of fsspec's names."""
+    text = str(place)
+    if text.startswith("file://"):
+        text = text.removeprefix("file://")
+    return ObjectFolder(text) if "://" in text else LocalFolder(Path(text))
+
+
+class SnapshotStore:
+    """Snapshots in one place, shared by all workers that reach it.
+
+    Args:
+        place: A folder, made where missing, or a URL.
+        keep: Snapshots kept per kind and partition; at least 2, so that a broken newest one has
+            one before it.
+
+    Attributes:
+        place: For a person, without secrets.
+    """
+
+    def __init__(self, place: Path | str, *, keep: int = 2) -> None:
         assert keep >= 1
-        self._folder = folder
+        self._files = open_files(place)
+        self.place = self._files.place
         self._keep = keep
-        folder.mkdir(parents=True, exist_ok=True)
-        self.remove_dead_writes()
 
     def write(
         self,
@@ -118,8 +151,8 @@ class SnapshotStore:
     ) -> int:
         """Make a snapshot durable; return its size in bytes.
 
-        1. Encode (checksummed). 2. Write to a temporary file, flush it. 3. Rename. 4. Flush the
-        folder. 5. Remove what is beyond the last ``keep``.
+        1. Encode (checksummed). 2. Write, whole or not at all. 3. Remove what is beyond the last
+        ``keep``.
 
         Raises:
             OSError: Not written (store full, ...); what was there before is untouched.
@@ -128,30 +161,33 @@ class SnapshotStore:
         name = SnapshotName(
             kind=kind, partition=partition, next_offset=next_offset, generation=generation
         )
-        chunks = encode(arrays, dict(meta))  # 1.
-        size = 0
-        with self._temporary(name) as (file, path):
-            for chunk in chunks:  # 2.
-                size += _write_all(file, chunk)
-            file.flush()
-            os.fsync(file.fileno())
-            path.rename(self._folder / name.file)  # 3.
-        self._flush_folder()  # 4.
-        self._prune(name)  # 5.
+        size = self._files.write(name.file, encode(arrays, dict(meta)))  # 1. 2.
+        self._prune(name)  # 3.
         return size
 
     def newest_valid(self, kind: str, partition: int) -> Snapshot | None:
         """Return the newest snapshot that can be read, the one before where it cannot; or None.
 
-        Every file passed over is an ERROR in the log. None with files on disk means that all are
+        Every file passed over is an ERROR in the log. None with files there means that all are
         broken: the caller starts at the log's start, loudly.
+
+        Raises:
+            StateMismatch: A whole one is of a schema that this version neither reads nor migrates:
+                passing it over would quietly go back in time.
+            ServerUnreachable: The store does not answer; nothing is known of what it holds.
         """
         names = self.names(kind, partition)
         for skipped, name in enumerate(reversed(names)):
             try:
-                arrays, meta = decode((self._folder / name.file).read_bytes())
+                arrays, meta = decode(self._files.read(name.file))
             except FileNotFoundError:
                 continue  # Another worker pruned it meanwhile.
+            except SnapshotSchema as error:
+                message = (
+                    f"snapshot {name.file} in {self.place}: {error}; run a Headwater that reads "
+                    "it, or move the file away: then the one before it counts, or the log's start"
+                )
+                raise StateMismatch(message) from error
             except (SnapshotInvalid, OSError) as error:
                 logger.error(
                     "snapshot %s cannot be used, trying the one before: %s", name.file, error
@@ -165,58 +201,18 @@ class SnapshotStore:
                 len(names),
                 kind,
                 partition,
-                self._folder,
+                self.place,
             )
         return None
 
     def names(self, kind: str, partition: int) -> list[SnapshotName]:
         """Return the snapshots of one partition, oldest first, valid or not."""
-        parsed = (SnapshotName.parse(entry.name) for entry in self._folder.iterdir())
+        parsed = map(SnapshotName.parse, self._files.list())
         return sorted(
             name
             for name in parsed
             if name is not None and (name.kind, name.partition) == (kind, partition)
         )
-
-    def remove_dead_writes(self) -> int:
-        """Remove temporary files whose writer died; return how many."""
-        removed = 0
-        for path in self._folder.glob(f"*{_TEMPORARY}"):
-            try:
-                with path.open("rb+") as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    path.unlink()
-                    removed += 1
-            except (BlockingIOError, FileNotFoundError):
-                continue  # Its writer lives, or has just finished.
-        if removed:
-            logger.warning("removed %d unfinished snapshots of writers that died", removed)
-        return removed
-
-    @contextmanager
-    def _temporary(self, name: SnapshotName) -> Iterator[tuple[BinaryIO, Path]]:
-        """Give a locked, empty file that nobody else writes; removed unless renamed."""
-        for _ in range(_MAX_OPEN_TRIES):
-            path = self._folder / f"{name.file}.{secrets.token_hex(8)}{_TEMPORARY}"
-            with path.open("xb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # Between open and lock somebody may have taken the file for a dead one.
-                if os.fstat(file.fileno()).st_nlink == 0:
-                    continue
-                try:
-                    yield file, path
-                finally:
-                    path.unlink(missing_ok=True)
-                return
-        msg = f"expected to lock a temporary file in {self._folder}, others keep removing it"
-        raise OSError(msg)
-
-    def _flush_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _prune(self, written: SnapshotName) -> None:
         """Remove all but the newest ``keep`` and the one just written.
@@ -226,11 +222,4 @@ class SnapshotStore:
         """
         for name in self.names(written.kind, written.partition)[: -self._keep]:
             if name != written:
-                (self._folder / name.file).unlink(missing_ok=True)
-
-
-def _write_all(file: BinaryIO, chunk: Any) -> int:
-    """Write one bytes-like chunk whole; return its size."""
-    view = memoryview(chunk).cast("B")
-    file.write(view)
-    return view.nbytes
+                self._files.remove(name.file)

@@ -109,6 +109,12 @@ class CoOccurrence:
         )
         return int(num_lost), int(num_old)
 
+    def slots_of(self, timestamps_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the arenas that rows of these times may be added to, each once: int64."""
+        generations = timestamps_ms[:, None] // self.generation_ms  # (R, W)
+        first = np.arange(len(self.generation_ms)) * self.num_generations
+        return np.unique(first + generations % self.num_generations)
+
     def clear(self, rows: NDArray[np.int32]) -> None:
         """Forget some items; the room of their blocks returns when the generation leaves."""
         self.headers[rows] = 0

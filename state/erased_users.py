@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -62,14 +62,23 @@ class ErasedUsers:
 
     def arrays(self) -> Arrays:
         """Return a column per field and ``hashes`` uint64, all (N,), oldest first (copies)."""
-        count, erases = len(self._erases), self._erases.values()
-        return {
-            "hashes": np.fromiter(self._erases.keys(), np.uint64, count),
-            "offsets": np.fromiter((each.offset for each in erases), np.int64, count),
-            "times_ms": np.fromiter((each.time_ms for each in erases), np.int64, count),
-            "slots": np.fromiter((each.slot for each in erases), np.uint16, count),
-            "names": np.fromiter((each.name for each in erases), np.uint64, count),
-        }
+        return self.freeze()()
+
+    def freeze(self) -> Callable[[], Arrays]:
+        """Return what gives :meth:`arrays` as of now, later and on any thread."""
+        erases_now = dict(self._erases)
+
+        def arrays() -> Arrays:
+            count, erases = len(erases_now), erases_now.values()
+            return {
+                "hashes": np.fromiter(erases_now.keys(), np.uint64, count),
+                "offsets": np.fromiter((each.offset for each in erases), np.int64, count),
+                "times_ms": np.fromiter((each.time_ms for each in erases), np.int64, count),
+                "slots": np.fromiter((each.slot for each in erases), np.uint16, count),
+                "names": np.fromiter((each.name for each in erases), np.uint64, count),
+            }
+
+        return arrays
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Replace everything; a smaller bound keeps the newest.

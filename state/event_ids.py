@@ -196,6 +196,11 @@ def _fill_ring(ids: EventIdColumns, old: EventIdColumns) -> None:
             _put_slot(ids, place)
 
 
+def ring_places(counts: NDArray[np.int64], num_places: int) -> NDArray[np.int64]:
+    """Return the places in use of a ring, oldest arrival first: int64."""
+    return np.arange(int(counts[HEAD]), int(counts[NEXT]), dtype=np.int64) % num_places
+
+
 class EventIds:
     """The fingerprints of one partition's recent events."""
 
@@ -249,6 +254,12 @@ class EventIds:
             "counts": ring.counts,
         }
 
+    def ring(self) -> Arrays:
+        """Return what :meth:`arrays` gives as the ring stands (views): place = sequence % N."""
+        columns = self.columns._asdict()
+        del columns["slots"]
+        return columns
+
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Replace everything; a smaller bound drops the oldest arrivals, counted."""
         counts = np.array(arrays["counts"], np.int64)
@@ -290,8 +301,7 @@ class EventIds:
     def _ring(self) -> EventIdColumns:
         """Return copies of the ring's used places, oldest arrival first."""
         columns = self.columns
-        head, end = int(columns.counts[HEAD]), int(columns.counts[NEXT])
-        places = np.arange(head, end, dtype=np.int64) % len(columns.times_ms)
+        places = ring_places(columns.counts, len(columns.times_ms))
         return EventIdColumns(
             slots=columns.slots,
             user_hashes=columns.user_hashes[places],

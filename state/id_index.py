@@ -216,6 +216,16 @@ class IdIndex:
         if len(retired):
             self._retired.append(retired)
 
+    @property
+    def has_retired(self) -> bool:
+        """Whether :meth:`release` would free rows, and so move or wipe ids."""
+        return bool(self._retired)
+
+    def next_free_rows(self, count: int) -> NDArray[np.int32]:
+        """Return the free rows that the next ``count`` new ids may get: int32, a view."""
+        num_free = int(self.columns.counts[FREE])
+        return self.columns.free_rows[max(num_free - count, 0) : num_free]
+
     def release(self) -> NDArray[np.int32]:
         """Free the rows retired so far; return them: int32, in the order of retirement."""
         if not self._retired:

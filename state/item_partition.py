@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from state.cooccurrence import CoOccurrence
 from state.frame_columns import FrameColumns, HoleFound
+from state.frozen import Frozen
+from state.frozen_items import FrozenItems
 from state.id_index import IdIndex
 from state.item_counts import ItemCounts
 from state.item_digests import digest_counts, digest_rows
@@ -61,6 +63,7 @@ class ItemPartition:
         self._num_rows = 0
         self._dirty = RowQueue(max_rows=limits.max_items)
         self._tallies = np.zeros(len(_COUNTERS), np.int64)
+        self._frozen: FrozenItems | None = None
 
     @property
     def counters(self) -> dict[str, int]:
@@ -130,6 +133,8 @@ class ItemPartition:
             self._fold(frame)
 
     def _fold(self, frame: FrameColumns) -> None:
+        if self._frozen is not None:
+            self._frozen.before_ids(self.ids, frame)
         newest_ms = int(frame.timestamps_ms.max())
         self.stream_time_ms = max(self.stream_time_ms, newest_ms)
         id_rows = self._intern(frame, newest_ms)
@@ -138,6 +143,8 @@ class ItemPartition:
             frame = frame.known_only(id_rows >= 0)
             self._tally("overflowed", num_pairs - len(frame.pair_refs))
         item_rows = self._own(frame, id_rows)
+        if self._frozen is not None:
+            self._frozen.before_counts(self.pairs.slots_of(frame.timestamps_ms), frame, item_rows)
         num_old = self.counts.add(
             item_rows[frame.item_refs],
             frame.timestamps_ms,
@@ -215,9 +222,11 @@ class ItemPartition:
         is_gone = np.zeros(self.ids.num_rows, np.bool_)
         is_gone[leaving] = True
         self._follow_ids()
-        self.pairs.forget(is_gone, self._num_rows)
         owned = self.item_rows[leaving]
         owned = owned[owned >= 0]
+        if self._frozen is not None:
+            self._frozen.before_eviction(leaving, owned)
+        self.pairs.forget(is_gone, self._num_rows)
         self.counts.clear(owned)
         self.pairs.clear(owned)
         self._dirty.remove(owned)
@@ -281,8 +290,21 @@ class ItemPartition:
             **with_prefix("pairs", self.pairs.arrays(self._num_rows)),
         }
 
+    def freeze(self) -> Frozen:
+        """Return the state as of now; it stays so while frames go on coming (``state.frozen``).
+
+        Whoever freezes again leaves what was frozen before to be thrown away.
+        """
+        self._frozen = FrozenItems(self.arrays())
+        return self._frozen
+
+    def thaw(self) -> None:
+        """Keep nothing more for what was frozen."""
+        self._frozen = None
+
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Replace the whole state by copies of what :meth:`arrays` gave under the same limits."""
+        self.thaw()
         if len(arrays["watermarks"]) != len(self.watermarks):
             message = (
                 f"expected {len(self.watermarks)} source partitions, got a snapshot of "

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,19 @@ _PREFIX = struct.Struct("<8sII")
 _CHECKSUM_BYTES = 32
 
 Piece = bytes | memoryview
+Meta = dict[str, Any]
+
+# Of each older version that is still read: what makes arrays and facts of the next one. The version
+# grows when a column changes its meaning; one that is only new is filled where tables restore.
+MIGRATIONS: dict[int, Callable[[Arrays, Meta], tuple[Arrays, Meta]]] = {}
 
 
 class SnapshotInvalid(ValueError):
-    """The bytes are no snapshot that this version can read: cut, changed, or of another schema."""
+    """The bytes are no snapshot: cut, or changed."""
+
+
+class SnapshotSchema(ValueError):
+    """The bytes are a whole snapshot of a schema version that is neither read nor migrated."""
 
 
 def encode(arrays: Mapping[str, NDArray[Any]], meta: Mapping[str, Any]) -> list[Piece]:
@@ -66,7 +75,8 @@ def decode(data: bytes | memoryview) -> tuple[Arrays, dict[str, Any]]:
     """Return arrays (read-only views of ``data``) and facts of a snapshot.
 
     Raises:
-        SnapshotInvalid: The checksum does not hold, or another schema version wrote it.
+        SnapshotInvalid: The checksum does not hold, or it is no snapshot.
+        SnapshotSchema: It is whole, and of a version that has no way to ours.
     """
     view = memoryview(data).toreadonly()
     if len(view) < _PREFIX.size + _CHECKSUM_BYTES:
@@ -76,23 +86,30 @@ def decode(data: bytes | memoryview) -> tuple[Arrays, dict[str, Any]]:
     if magic != _MAGIC:
         msg = f"expected a snapshot that begins with {_MAGIC!r}, got {bytes(magic)!r}"
         raise SnapshotInvalid(msg)
-    if version != SCHEMA_VERSION:
-        msg = f"expected schema version {SCHEMA_VERSION}, got {version}; take an older snapshot"
-        raise SnapshotInvalid(msg)
     body_end = len(view) - _CHECKSUM_BYTES
     if _checksum([view[:body_end]]) != view[body_end:]:
         msg = "expected the checksum to hold, it does not; the file was cut or changed"
         raise SnapshotInvalid(msg)
+    # After the checksum: a flipped bit in the version is no other version. All that comes before
+    # the arrays, and the checksum's place, is the same in every version.
+    if version != SCHEMA_VERSION and version not in MIGRATIONS:
+        readable = sorted({*MIGRATIONS, SCHEMA_VERSION})
+        msg = f"expected schema version {' or '.join(map(str, readable))}, found {version}"
+        raise SnapshotSchema(msg)
     header_end = _PREFIX.size + header_length
     header = json.loads(bytes(view[_PREFIX.size : header_end]))
     first = _aligned(header_end)
-    arrays = {}
+    arrays: Arrays = {}
     for name, dtype, shape, position in header["arrays"]:
         kind = np.dtype(dtype)
         count = int(np.prod(shape, dtype=np.int64))
         start = first + position
         arrays[name] = np.frombuffer(view, kind, count, start).reshape(shape)
-    return arrays, header["meta"]
+    meta: Meta = header["meta"]
+    while version != SCHEMA_VERSION:
+        arrays, meta = MIGRATIONS[version](arrays, meta)
+        version += 1
+    return arrays, meta
 
 
 def _aligned(size: int) -> int:

@@ -33,6 +33,7 @@ from state.catalogue_rows import CatalogueRows, CatalogueView
 from state.deltas import DeltaRows
 from state.erased_users import Erase, ErasedUsers
 from state.event_columns import check_columns, event_columns, is_among
+from state.frozen import Frozen
 from state.id_index import IdIndex
 from state.id_kernels import hash_id
 from state.table import Arrays, with_prefix, without_prefix
@@ -242,9 +243,24 @@ class UserPartition:
         return {
             **self._tables.arrays(),
             **with_prefix("erased", self._erased.arrays()),
-            "position": np.array([self.partition, self.next_offset], np.int64),
-            "emitted": self.emitted,
+            **self._place(),
         }
+
+    def _place(self) -> Arrays:
+        position = np.array([self.partition, self.next_offset], np.int64)
+        return {"position": position, "emitted": self.emitted}
+
+    def freeze(self, beside: Mapping[str, NDArray[Any]]) -> Frozen:
+        """Return the state as of now, and ``beside``; it stays so while events go on coming.
+
+        See ``state.frozen``: the caller copies it on another thread, then calls :meth:`thaw`.
+        Whoever freezes again leaves what was frozen before to be thrown away.
+        """
+        return self._tables.freeze({**self._place(), **beside}, self._erased)
+
+    def thaw(self) -> None:
+        """Keep nothing more for what was frozen."""
+        self._tables.thaw()
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Replace the whole state by copies of what :meth:`arrays` gave.
@@ -285,6 +301,7 @@ class UserPartition:
     def _admit_and_fold(self, events: EventColumns, first: int) -> FoldResult:
         tables, num_events = self._tables, len(events.offsets)
         tables.release()
+        tables.before_batch(events)
         admitted = make_admitted(num_events)
         deltas = make_deltas(num_events=num_events, max_lags=self.limits.max_lags)
         erased_ids: list[bytes] = []
@@ -298,6 +315,7 @@ class UserPartition:
                 num_user_bytes=int(events.user_lengths[stop:].sum(dtype=np.int64)),
                 num_item_bytes=int(events.item_lengths[stop:].sum(dtype=np.int64)),
             )
+            tables.before_round(events, stop, grace_ms=self._rules.grace_ms)
             stop, reason = admit(self._admission_tables(), self._rules, events, stop, admitted)
             folded = self._fold(events, admitted, folded, deltas)
             if reason == NO_USER_ROW:

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from state.admission import COUNTER_NAMES, EVICTED_ITEMS, EVICTED_USERS
+from state.admission import COUNTER_NAMES, EVICTED_ITEMS, EVICTED_USERS, EventColumns
 from state.affinities import AffinityColumns, clear_affinities, make_affinities
+from state.erased_users import ErasedUsers
 from state.event_ids import EventIdColumns, EventIds, erase_event_ids
+from state.frozen_users import FrozenUsers
 from state.history import HistoryColumns, clear_history, drop_items, make_history
 from state.id_index import IdIndex
 from state.interests import InterestColumns, clear_interests, make_interests
@@ -76,6 +78,31 @@ class UserTables:
         self.affinities = make_affinities(max_affinities=limits.max_affinities, capacity=capacity)
         self.counters = np.zeros(len(COUNTER_NAMES), np.int64)
         self.stream_time_ms = np.zeros(1, np.int64)
+        self._frozen: FrozenUsers | None = None
+
+    def freeze(self, beside: Mapping[str, NDArray[Any]], erased: ErasedUsers) -> FrozenUsers:
+        """Return the tables as of now, and what else the partition has; until :meth:`thaw`."""
+        arrays = {**self._arrays(self.event_ids.ring()), **beside}
+        self._frozen = FrozenUsers(arrays, erased=erased.freeze())
+        return self._frozen
+
+    def thaw(self) -> None:
+        """Keep nothing more for what was frozen."""
+        self._frozen = None
+
+    def before_batch(self, events: EventColumns) -> None:
+        """Keep what a batch may change, where the tables are frozen."""
+        if self._frozen is not None:
+            self._frozen.before_batch(self.users, self.items, events)
+
+    def before_round(self, events: EventColumns, begin: int, *, grace_ms: int) -> None:
+        """Keep what admitting a batch from ``begin`` on may change beside; before each round."""
+        num_events = len(events.offsets) - begin
+        if self._frozen is not None and num_events:
+            newest_ms = max(int(self.stream_time_ms[0]), int(events.timestamps_ms[begin:].max()))
+            self._frozen.before_round(
+                self.event_ids, num_events=num_events, horizon_ms=newest_ms - grace_ms
+            )
 
     def reserve(self, *, num_events: int, num_user_bytes: int, num_item_bytes: int) -> None:
         """Make room for what a batch of so many events can bring, short of the bounds."""
@@ -86,6 +113,9 @@ class UserTables:
 
     def release(self) -> None:
         """Free the rows that were evicted or erased since the last call."""
+        if self._frozen is not None:
+            self._frozen.before_release("users", self.users)
+            self._frozen.before_release("items", self.items)
         self.users.release()
         self.items.release()
 
@@ -100,6 +130,8 @@ class UserTables:
         rows = _oldest(self.items, self.item_facts.touched_offsets)
         is_gone = np.zeros(self.items.num_rows, np.bool_)
         is_gone[rows] = True
+        if self._frozen is not None:
+            self._frozen.before_items_leave(rows, is_gone, self.history, self.users.num_rows)
         drop_items(self.history, self.users.num_rows, is_gone)
         self.items.retire(rows)
         self.counters[EVICTED_ITEMS] += len(rows)
@@ -112,6 +144,9 @@ class UserTables:
 
     def arrays(self) -> Arrays:
         """Return every table under its own prefix (views, but for small ones)."""
+        return self._arrays(self.event_ids.arrays())
+
+    def _arrays(self, event_ids: Arrays) -> Arrays:
         self.release()
         num_users, num_items = self.users.num_rows, self.items.num_rows
         item_facts = column_arrays(self.item_facts, num_items)
@@ -119,7 +154,7 @@ class UserTables:
         return {
             **with_prefix("users", self.users.arrays()),
             **with_prefix("items", self.items.arrays()),
-            **with_prefix("event_ids", self.event_ids.arrays()),
+            **with_prefix("event_ids", event_ids),
             **with_prefix("user_facts", column_arrays(self.user_facts, num_users)),
             **with_prefix("item_facts", item_facts),
             **with_prefix("history", column_arrays(self.history, num_users)),
@@ -136,6 +171,7 @@ class UserTables:
         Raises:
             ValueError: The arrays were made with other settings (widths, smaller bounds).
         """
+        self.thaw()
         self.users.restore(without_prefix("users", arrays))
         self.items.restore(without_prefix("items", arrays))
         self.event_ids.restore(without_prefix("event_ids", arrays))
@@ -174,6 +210,9 @@ class UserTables:
         }
 
     def _clear(self, user_rows: NDArray[np.int32]) -> None:
+        if self._frozen is not None:
+            newest = self.user_facts.newest_event_ids[user_rows]
+            self._frozen.before_clear(user_rows, newest, self.event_ids)
         _clear_users(
             user_rows,
             self.user_facts,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.catalogue import Catalogue
+from state.frozen import Frozen
 from state.item_limits import CatalogueLimits, ItemLimits
 from state.item_partition import ItemPartition
 from state.user_limits import UserLimits
@@ -68,6 +69,10 @@ class UserShard:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return the partition's arrays and the watermarks of routed copies."""
         return {**self.tables.arrays(), "origins": self.origins}
+
+    def freeze(self) -> Frozen:
+        """Return :meth:`arrays` as of now, while events go on coming; see ``state.frozen``."""
+        return self.tables.freeze({"origins": self.origins})
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Replace the state by a snapshot's arrays."""

@@ -24,7 +24,7 @@ class ConfigurationError(HeadwaterError):
 
 
 class ServerUnreachable(HeadwaterError):
-    """Kafka or Redis did not answer within its bound."""
+    """Kafka, Redis or the snapshot store did not answer within its bound."""
 
 
 class LogGap(HeadwaterError):

@@ -168,6 +168,13 @@ DROPPED = _counter(
 SNAPSHOT_SECONDS = _histogram(
     "headwater_snapshot_seconds", "s", _SECONDS, "Duration of one snapshot.", "kind"
 )
+SNAPSHOT_PAUSE = _histogram(
+    "headwater_snapshot_pause_seconds",
+    "s",
+    _SHORT_SECONDS,
+    "How long freezing a partition for its snapshot held the state thread.",
+    "kind",
+)
 SNAPSHOT_AGE = _gauge(
     "headwater_snapshot_age_seconds", "s", "Age of the newest snapshot.", "kind", "partition"
 )

@@ -60,6 +60,11 @@ class WorkerSettings(_Group):
     snapshot_interval_s: float = Field(
         10.0, ge=0.1, le=3600.0, description="s between two snapshots of one partition."
     )
+    snapshots: str = Field(
+        "",
+        description="Where snapshots lie: a folder or a URL (file://, s3://, any that fsspec "
+        "opens); empty is `snapshots` in HEADWATER_DATA_DIR.",
+    )
     snapshots_kept: int = Field(2, ge=1, le=100, description="Snapshots kept per partition.")
     health_host: str = Field(
         "127.0.0.1",

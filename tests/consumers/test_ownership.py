@@ -67,6 +67,7 @@ class Owner:
         self.told: list[tuple[str, int, bool, bool]] = []
         self.why_over: str | None = None
         self.snapshots: list[tuple[str, float]] = []
+        self.pauses: list[tuple[str, float]] = []
         self.logs = Logs(topic_id)
         self.pipeline: Pipeline = make_pipeline(settings, make_engine(settings))
         self.store = SnapshotStore(folder, keep=4)
@@ -85,6 +86,7 @@ class Owner:
             on_snapshot=lambda kind, seconds: self.snapshots.append((kind, seconds)),
             on_assign=self._on_assign,
             why_over=lambda: self.why_over,
+            on_pause=lambda kind, seconds: self.pauses.append((kind, seconds)),
         )
 
     async def _settle(self, partition: int, offset: int) -> None:

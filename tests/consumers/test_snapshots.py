@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumers import snapshots
+from consumers import snapshot_folder
 from consumers.snapshots import SnapshotName, SnapshotStore
 
 
@@ -111,7 +111,7 @@ def test_a_full_store_leaves_what_was_there(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(snapshots.os, "fsync", full)
+    monkeypatch.setattr(snapshot_folder.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write(store, 4)
     assert [name.next_offset for name in store.names("users", 0)] == [3]
@@ -150,7 +150,7 @@ def test_a_writer_whose_file_was_taken_for_a_dead_one_tries_again(tmp_path, monk
             os.unlink(file.name)
         real(file, operation)
 
-    monkeypatch.setattr(snapshots.fcntl, "flock", lock)
+    monkeypatch.setattr(snapshot_folder.fcntl, "flock", lock)
     write(store, 5)
     assert len(taken) == 1
     assert store.newest_valid("users", 0).meta["next_offset"] == 5

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hn
 
-from state.snapshot import SnapshotInvalid, decode, encode
+from state import snapshot
+from state.snapshot import SnapshotInvalid, SnapshotSchema, decode, encode
 
 DTYPES = st.sampled_from(
     ["bool", "uint8", "int8", "uint16", "int32", "int64", "uint64", "float32", "float64", ">i8"]
@@ -63,11 +64,39 @@ def test_every_flipped_bit_and_every_cut_is_found() -> None:
             decode(data[:position])
 
 
-def test_another_schema_version_is_refused_by_name() -> None:
+def of_version(version: int, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot, "SCHEMA_VERSION", version)
+        return bytes_of(SMALL, {"next_offset": 7})
+
+
+@pytest.mark.parametrize("version", [0, 2, 99])
+def test_another_schema_version_is_refused_by_name(
+    version: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SnapshotSchema, match=f"version 1, found {version}"):
+        decode(of_version(version, monkeypatch))
+
+
+def test_a_flipped_bit_in_the_version_is_damage_and_no_other_version() -> None:
     data = bytearray(bytes_of(SMALL, {}))
-    data[8] = 99
-    with pytest.raises(SnapshotInvalid, match="schema version 1, got 99"):
+    data[8] ^= 1
+    with pytest.raises(SnapshotInvalid, match="checksum"):
         decode(bytes(data))
+
+
+def test_older_versions_migrate_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = of_version(1, monkeypatch)
+    monkeypatch.setattr(snapshot, "SCHEMA_VERSION", 3)
+    monkeypatch.setitem(snapshot.MIGRATIONS, 2, lambda arrays, meta: (arrays, {**meta, "to": 3}))
+    with pytest.raises(SnapshotSchema, match="version 2 or 3, found 1"):
+        decode(old)
+    monkeypatch.setitem(
+        snapshot.MIGRATIONS, 1, lambda arrays, meta: ({**arrays, "new": arrays["a"] + 1}, meta)
+    )
+    arrays, meta = decode(old)
+    np.testing.assert_array_equal(arrays["new"], SMALL["a"] + 1)
+    assert meta == {"next_offset": 7, "to": 3}
 
 
 def test_objects_are_refused() -> None:
