@@ -40,6 +40,7 @@ from consumers.redis_client import check_redis, connect_redis
 from consumers.refresh import RefreshLoop
 from consumers.refresher import Refresher
 from consumers.rehearsal import rehearse
+from consumers.security import faust_options, kafka_options, redis_options
 from consumers.signal_publisher import SignalPublisher
 from consumers.sink import RedisSink
 from consumers.snapshots import SnapshotStore
@@ -102,12 +103,17 @@ class Worker:
         self.state, self.scorer = WorkThread("state"), WorkThread("scorer")
         self.engine = make_engine(settings)
         self.pipeline = make_pipeline(settings, self.engine)
-        self.offsets = BrokerOffsets(brokers)
-        self.producer = ReliableProducer(brokers)
-        self.frame_sender = ReliableProducer(brokers)
+        kafka = self._kafka_options = kafka_options(settings.kafka_security)
+        self.offsets = BrokerOffsets(brokers, client_options=kafka)
+        self.producer = ReliableProducer(brokers, client_options=kafka)
+        self.frame_sender = ReliableProducer(brokers, client_options=kafka)
         self.frames = FrameProducer(self.frame_sender, topic=topics.item_deltas)
         self.dead_letters = DeadLetterProducer(self.producer, dead_letters=topics.dead_letters)
-        self.redis = connect_redis(redis_url, is_cluster=settings.sink.cluster)
+        self.redis = connect_redis(
+            redis_url,
+            is_cluster=settings.sink.cluster,
+            client_options=redis_options(settings.redis_security, redis_url),
+        )
         self.sink = RedisSink(
             self.redis,
             epoch=settings.epoch,
@@ -143,11 +149,12 @@ class Worker:
             item_deltas=topics.item_deltas,
             max_waiting_bytes=2 * settings.worker.max_slab_bytes,
         )
-        self.readers = (
-            BroadcastReader(brokers=brokers, topics=[topics.items], on_slab=self._on_items),
-            BroadcastReader(
-                brokers=brokers, topics=[topics.item_signals], on_slab=self._on_signals
-            ),
+        self.readers = tuple(
+            BroadcastReader(brokers=brokers, topics=[name], on_slab=on_slab, connection=kafka)
+            for name, on_slab in (
+                (topics.items, self._on_items),
+                (topics.item_signals, self._on_signals),
+            )
         )
         self.app = self._make_app()
         probes = WorkerProbes(self)
@@ -242,6 +249,7 @@ class Worker:
             session_timeout_s=worker.session_timeout_s,
             instance_id=worker.instance_id,
             max_slab_bytes=worker.max_slab_bytes,
+            **faust_options(self._kafka_options),
         )
 
         hand_slabs_over(app, self.handlers.accept)
@@ -283,7 +291,8 @@ class Worker:
 
     async def start(self) -> None:
         """Do everything short of joining the group; the steps are the module's."""
-        report = await ensure_topics(self._brokers, topic_specs(self._settings.topics))
+        specs = topic_specs(self._settings.topics)
+        report = await ensure_topics(self._brokers, specs, client_options=self._kafka_options)
         report.raise_if_fatal()
         for finding in report.findings:
             logger.warning("%s", finding)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
 
 from models.fusion import FusionRanker
 from models.ranking import Ranker
@@ -32,7 +33,10 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for each in error.errors():
         name = "__".join(str(part) for part in each["loc"]).upper()
-        lines.append(f"HEADWATER_{name}: {each['msg'].lower()}, got {each['input']!r}")
+        # A group's input holds its passwords; a URL or a password is never shown.
+        is_secret = isinstance(each["input"], dict) or name == "REDIS" or "PASSWORD" in name
+        came = "" if is_secret else f", got {each['input']!r}"
+        lines.append(f"HEADWATER_{name}: {each['msg'].lower()}{came}")
     return "; ".join(lines)
 
 
@@ -78,7 +82,9 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
             _put(values, override)
         return Settings(**values)
     except ValidationError as error:
-        raise ConfigurationError(_explain(error)) from error
+        raise ConfigurationError(_explain(error)) from None
+    except SettingsError as error:  # A group given as one variable that is no JSON.
+        raise ConfigurationError(str(error)) from None
 
 
 def _put(values: dict[str, Any], override: str) -> None:

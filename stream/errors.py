@@ -4,6 +4,7 @@
 HeadwaterError
 ├── ConfigurationError     a setting or argument that cannot work; raised at start-up
 ├── ServerUnreachable      Kafka or Redis did not answer within its bound
+│   └── ServerRefused      it answered and did not let us in: certificate, user, protocol
 ├── LogGap                 a log starts above the offset that the state wants
 │   └── FrameHole          an item-deltas frame starts above its watermark
 ├── PartitionElsewhere     a question about a partition that another worker holds
@@ -24,6 +25,10 @@ class ConfigurationError(HeadwaterError):
 
 class ServerUnreachable(HeadwaterError):
     """Kafka or Redis did not answer within its bound."""
+
+
+class ServerRefused(ServerUnreachable):
+    """Kafka or Redis answered and did not let us in: certificate, user or protocol."""
 
 
 class LogGap(HeadwaterError):
