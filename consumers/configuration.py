@@ -33,8 +33,8 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for each in error.errors():
         name = "__".join(str(part) for part in each["loc"]).upper()
-        # A group's input holds its passwords; a URL or a password is never shown.
-        is_secret = isinstance(each["input"], dict) or name == "REDIS" or "PASSWORD" in name
+        # A URL may hold a password, and a group's input holds all of it.
+        is_secret = name.startswith(("REDIS", "KAFKA_SECURITY"))
         came = "" if is_secret else f", got {each['input']!r}"
         lines.append(f"HEADWATER_{name}: {each['msg'].lower()}{came}")
     return "; ".join(lines)

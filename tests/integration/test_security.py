@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from consumers.doctor_kafka import look_at_kafka
+from consumers.doctor_redis import look_at_redis
+from consumers.lists import read_list
+from consumers.security import kafka_options, redis_options
+from consumers.topics import count_partitions
 from headwater_client import (
     AsyncEventProducer,
     AsyncRecommendationReader,
@@ -22,6 +26,8 @@ from headwater_client import (
     redis_security,
 )
 from local.process import LocalServerError
+from stream.errors import ServerRefused
+from stream.settings import Settings
 from tests.conftest import missing
 from tests.integration.conftest import Deploy
 from tests.integration.workers import Deployment, summary_of, until
@@ -155,54 +161,84 @@ def test_a_worker_and_every_command_work_over_tls_as_users(
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"KAFKA_SECURITY__CA_FILE": "other_ca"}, ("certificate", "KAFKA_SECURITY__CA_FILE")),
-        ({"KAFKA_SECURITY__PASSWORD_FILE": "wrong"}, ("password", "KAFKA_SECURITY__PASSWORD")),
+        ({"ca_file": "other_ca"}, ("certificate", "KAFKA_SECURITY__CA_FILE")),
+        ({"password": "MARKwrong"}, ("password", "KAFKA_SECURITY__PASSWORD")),
+        ({"sasl_mechanism": "PLAIN", "user": "other"}, ("PLAIN", "KAFKA_SECURITY__USER")),
+        ({"address": "tls"}, ("KAFKA_SECURITY__PROTOCOL",)),
+        ({"address": "plain"}, ("KAFKA_SECURITY__PROTOCOL",)),
         (
-            {"KAFKA_SECURITY__SASL_MECHANISM": "PLAIN", "KAFKA_SECURITY__USER": "other"},
-            ("PLAIN", "KAFKA_SECURITY__USER"),
+            {"protocol": "PLAINTEXT", "ca_file": None, "user": None, "password": None},
+            ("KAFKA_SECURITY__PROTOCOL",),
         ),
-        ({"KAFKA": "tls"}, ("KAFKA_SECURITY__PROTOCOL",)),
-        ({"KAFKA": "plain"}, ("KAFKA_SECURITY__PROTOCOL",)),
-        ({"REDIS_SECURITY__CA_FILE": "other_ca"}, ("certificate", "REDIS_SECURITY__CA_FILE")),
-        ({"REDIS_SECURITY__PASSWORD_FILE": "wrong"}, ("password", "REDIS_SECURITY")),
     ],
 )
-def test_who_is_not_let_in_says_why_in_one_line(
-    deployment: Deployment,
+def test_whom_kafka_does_not_let_in_is_told_why(
     certificates: Certificates,
     secure_kafka: SecureKafka,
-    tmp_path: Path,
+    changed: dict[str, str | None],
+    words: tuple[str, ...],
+) -> None:
+    values = {
+        "protocol": "SASL_SSL",
+        "ca_file": str(certificates.ca),
+        "user": USER,
+        "password": KAFKA_PASSWORD,
+        **changed,
+    }
+    if values["ca_file"] == "other_ca":
+        values["ca_file"] = str(certificates.other_ca)
+    address = {"tls": secure_kafka.tls, "plain": secure_kafka.server.bootstrap}.get(
+        str(values.pop("address", None)), secure_kafka.sasl
+    )
+    settings = Settings(kafka_security=values)
+    options = kafka_options(settings.kafka_security)
+    with pytest.raises(ServerRefused) as refused:
+        asyncio.run(count_partitions(address, "any", client_options=options))
+    [finding] = asyncio.run(look_at_kafka(settings, address, timeout_s=10.0))
+    assert (finding.check, finding.status) == ("kafka.security", "fail")
+    assert finding.text == str(refused.value)
+    assert all(word in finding.text for word in words), finding.text
+    assert_no_secret(finding.text)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"ca_file": "other_ca"}, ("certificate", "REDIS_SECURITY__CA_FILE")),
+        ({"password": "MARKwrong"}, ("password", "REDIS_SECURITY")),
+    ],
+)
+def test_whom_redis_does_not_let_in_is_told_why(
+    certificates: Certificates,
+    secure_redis: SecureRedis,
     changed: dict[str, str],
     words: tuple[str, ...],
 ) -> None:
-    wrong = tmp_path / "wrong"
-    wrong.write_text("MARKwrong")
-    values = {
-        "other_ca": str(certificates.other_ca),
-        "wrong": str(wrong),
-        "tls": secure_kafka.tls,
-        "plain": secure_kafka.server.bootstrap,
-    }
-    settings = {name: values.get(value, value) for name, value in changed.items()}
-    command = ("recs", "u1") if "REDIS" in next(iter(changed)) else ("replay", "any")
-    done = deployment.run(*command, **settings)
-    assert done.returncode == 1
-    last = said(done).splitlines()[-1]
-    assert last.startswith("headwater: ") and all(word in last for word in words), last
-    looked = deployment.run("doctor", "--json", **settings)
-    found = json.loads(looked.stdout.splitlines()[-1])["findings"]
-    texts = [each["text"] for each in found if each["check"].endswith(".security")]
-    assert len(texts) == 1 and all(word in texts[0] for word in words), found
-    said(looked)
+    values = {"ca_file": str(certificates.ca), "user": USER, "password": REDIS_PASSWORD, **changed}
+    if values["ca_file"] == "other_ca":
+        values["ca_file"] = str(certificates.other_ca)
+    settings = Settings(redis_security=values)
+    options = redis_options(settings.redis_security, secure_redis.url)
+    with pytest.raises(ServerRefused) as refused:
+        asyncio.run(read_list(secure_redis.url, "u1", client_options=options))
+    [finding] = asyncio.run(look_at_redis(settings, secure_redis.url, timeout_s=10.0))
+    assert (finding.check, finding.status) == ("redis.security", "fail")
+    assert finding.text == str(refused.value)
+    assert all(word in finding.text for word in words), finding.text
+    assert_no_secret(finding.text)
 
 
 def test_a_worker_that_is_not_let_in_ends_with_one_line(
-    deployment: Deployment, certificates: Certificates
+    deployment: Deployment, tmp_path: Path
 ) -> None:
-    worker = deployment.start(KAFKA_SECURITY__CA_FILE=certificates.other_ca)
+    wrong = tmp_path / "wrong"
+    wrong.write_text("MARKwrong")
+    worker = deployment.start(KAFKA_SECURITY__PASSWORD_FILE=wrong)
     assert worker.wait() == 1
+    assert_no_secret(worker.log)
     assert "Traceback" not in worker.log
-    assert "KAFKA_SECURITY__CA_FILE" in worker.log.splitlines()[-1]
+    last = worker.log.splitlines()[-1]
+    assert last.startswith("headwater: ") and "KAFKA_SECURITY__PASSWORD" in last
 
 
 def test_a_certificate_of_ours_lets_a_command_in(
