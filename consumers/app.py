@@ -11,11 +11,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
@@ -41,11 +39,12 @@ from consumers.redis_client import check_redis, connect_redis
 from consumers.refresh import RefreshLoop
 from consumers.refresher import Refresher
 from consumers.rehearsal import rehearse
+from consumers.security import faust_options, kafka_options, redis_options
 from consumers.signal_publisher import SignalPublisher
 from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
 from consumers.stats import WorkerStats
-from consumers.supervision import StopBound, finish_or_stop, first_end
+from consumers.supervision import StopBound, first_end
 from consumers.topics import ensure_topics, topic_specs
 from consumers.warm_up import compile_kernels, freeze_garbage
 from consumers.watchdog import Watchdog
@@ -63,34 +62,6 @@ logger = logging.getLogger(__name__)
 _DRAIN_MS = 2_000
 
 
-async def run_worker(
-    settings: Settings,
-    *,
-    brokers: str,
-    redis_url: str,
-    stop: asyncio.Event,
-    on_ready: Callable[[str], None] = lambda health: None,
-) -> None:
-    """Run one worker until ``stop`` is set; then stop it cleanly.
-
-    Args:
-        settings: All settings.
-        brokers: Bootstrap servers.
-        redis_url: URL of Redis.
-        stop: Set to end the worker.
-        on_ready: Called with the health address once the worker has its partitions.
-
-    Raises:
-        HeadwaterError: What ended the worker before it was asked to.
-    """
-    torch.set_num_threads(settings.ranking.torch_threads)
-    async with AsyncExitStack() as closing:
-        worker = Worker(settings, brokers=brokers, redis_url=redis_url)
-        closing.push_async_callback(worker.close)
-        if await finish_or_stop(worker.start(), stop):
-            await worker.run(stop, on_ready)
-
-
 class Worker:
     """All parts of one worker, made from settings."""
 
@@ -102,12 +73,17 @@ class Worker:
         self.state, self.scorer = WorkThread("state"), WorkThread("scorer")
         self.engine = make_engine(settings)
         self.pipeline = make_pipeline(settings, self.engine)
-        self.offsets = BrokerOffsets(brokers)
-        self.producer = ReliableProducer(brokers)
-        self.frame_sender = ReliableProducer(brokers)
+        kafka = self._kafka_options = kafka_options(settings.kafka_security)
+        self.offsets = BrokerOffsets(brokers, client_options=kafka)
+        self.producer = ReliableProducer(brokers, client_options=kafka)
+        self.frame_sender = ReliableProducer(brokers, client_options=kafka)
         self.frames = FrameProducer(self.frame_sender, topic=topics.item_deltas)
         self.dead_letters = DeadLetterProducer(self.producer, dead_letters=topics.dead_letters)
-        self.redis = connect_redis(redis_url, is_cluster=settings.sink.cluster)
+        self.redis = connect_redis(
+            redis_url,
+            is_cluster=settings.sink.cluster,
+            client_options=redis_options(settings.redis_security, redis_url),
+        )
         self.sink = RedisSink(
             self.redis,
             epoch=settings.epoch,
@@ -146,7 +122,13 @@ class Worker:
         read = ((topics.items, self._on_items), (topics.item_signals, self._on_signals))
         silence_s = settings.worker.kafka_timeout_s
         self.readers = tuple(
-            BroadcastReader(brokers=brokers, topics=[name], on_slab=each, max_outage_s=silence_s)
+            BroadcastReader(
+                brokers=brokers,
+                topics=[name],
+                on_slab=each,
+                max_outage_s=silence_s,
+                connection=kafka,
+            )
             for name, each in read
         )
         self.app = self._make_app()
@@ -248,6 +230,7 @@ class Worker:
             session_timeout_s=worker.session_timeout_s,
             instance_id=worker.instance_id,
             max_slab_bytes=worker.max_slab_bytes,
+            **faust_options(self._kafka_options),
         )
 
         hand_slabs_over(app, lambda slab: self.handlers.accept(slab))
@@ -297,7 +280,8 @@ class Worker:
 
     async def start(self) -> None:
         """Do everything short of joining the group; the steps are the module's."""
-        report = await ensure_topics(self._brokers, topic_specs(self._settings.topics))
+        specs = topic_specs(self._settings.topics)
+        report = await ensure_topics(self._brokers, specs, client_options=self._kafka_options)
         report.raise_if_fatal()
         for finding in report.findings:
             logger.warning("%s", finding)

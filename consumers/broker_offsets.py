@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from consumers.aiokafka_private import ask_any_broker
+from consumers.security import NO_OPTIONS
 from consumers.topic_ids import TopicIdRequest, ids_in
 from stream.errors import ServerUnreachable
 
@@ -25,10 +27,12 @@ class BrokerOffsets:
 
     Args:
         brokers: Bootstrap servers, comma-separated.
+        client_options: Security of the aiokafka consumer.
     """
 
-    def __init__(self, brokers: str) -> None:
+    def __init__(self, brokers: str, *, client_options: Mapping[str, Any] = NO_OPTIONS) -> None:
         self._brokers = brokers
+        self._client_options = dict(client_options)
         self._consumer: AIOKafkaConsumer | None = None
 
     async def start(self) -> None:
@@ -42,6 +46,7 @@ class BrokerOffsets:
             enable_auto_commit=False,
             # What an open transaction holds back is no lag: nobody can read it yet.
             isolation_level="read_committed",
+            **self._client_options,
         )
         try:
             await consumer.start()

@@ -17,6 +17,7 @@ from consumers.lists import read_list
 from consumers.logs import read_announcements, read_lines, read_records
 from consumers.produce import ProduceReport, produce_interactions
 from consumers.resume import Resume
+from consumers.security import kafka_options, redis_options
 from consumers.stopping import stop_on_signals
 from stream.digests import digests
 from stream.engine import Engine
@@ -90,6 +91,7 @@ def produce(
     _one_at_most("--speed", speed, "--rate", rate)
     _one_at_most("--resume", resume, "--start", start or None)
     brokers = kafka_of(settings, kafka)
+    options = kafka_options(settings.kafka_security)
     topic = settings.topics.interactions
     kept = Resume(resume, log=log, topic=topic) if resume else None
 
@@ -104,7 +106,7 @@ def produce(
             async with stop_on_signals() as stop:
                 records = read_records(log, start_index=start, limit=limit, resume=kept)
                 if kept is not None:
-                    await kept.check_topic(brokers)
+                    await kept.check_topic(brokers, client_options=options)
                 return await produce_interactions(
                     records,
                     brokers=brokers,
@@ -115,6 +117,7 @@ def produce(
                     on_progress=note,
                     stop=stop,
                     start_index=kept.acknowledged if kept else start,
+                    client_options=options,
                 )
 
     report = asyncio.run(run())
@@ -216,8 +219,10 @@ def recs(
     Example: `headwater recs user-17`
     """
     settings = load_settings()
+    url = redis_of(settings, redis)
+    options = redis_options(settings.redis_security, url)
     found = asyncio.run(
-        read_list(redis_of(settings, redis), user, is_cluster=settings.sink.cluster)
+        read_list(url, user, is_cluster=settings.sink.cluster, client_options=options)
     )
     if found is None:
         say(f"no list for {user!r} and no trending list yet: has a worker run?")

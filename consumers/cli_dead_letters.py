@@ -21,6 +21,7 @@ from consumers.console import print_summary, progress_bar, say
 from consumers.dead_letter_log import DeadLetterLog, Letter, Wanted, parse_since
 from consumers.dead_letter_replay import Copy, ReplayedLetters, replay_letters
 from consumers.repair import Repair
+from consumers.security import kafka_options
 from stream.errors import ConfigurationError
 from stream.settings import Settings
 from stream.verdicts import Verdict, judge
@@ -82,7 +83,9 @@ async def _read(
 ) -> _Found:
     """Read letters; of more than ``limit`` keep the newest, or the oldest."""
     found = _Found(deque(maxlen=limit if newest else None))
-    async with DeadLetterLog(brokers, topic=settings.topics.dead_letters) as log:
+    options = kafka_options(settings.kafka_security)
+    topic = settings.topics.dead_letters
+    async with DeadLetterLog(brokers, topic=topic, client_options=options) as log:
         with progress_bar("reading dead letters") as bar:
             async for letter in log.read(wanted):
                 found.matched += 1
@@ -259,6 +262,7 @@ async def _replay(
         list(found.letters),
         brokers=brokers,
         dead_letters=settings.topics.dead_letters,
+        client_options=kafka_options(settings.kafka_security),
         mend=None if repair is None else repair.mend,
         dry_run=dry_run,
         on_copy=tally.add,

@@ -11,12 +11,14 @@ from typing import Annotated
 
 import typer
 
-from consumers.app import run_worker
 from consumers.cli_data import JsonFlag, kafka_of, redis_of
 from consumers.configuration import load_settings
 from consumers.console import print_summary, progress_bar, say
 from consumers.demo import DemoOptions, run_demo
 from consumers.produce import produce_interactions
+from consumers.redis_client import without_password
+from consumers.run_worker import run_worker
+from consumers.security import kafka_options, refuse_unnamed
 from consumers.simulated_logs import write_logs
 from consumers.stack import Stack
 from consumers.stopping import stop_on_signals
@@ -76,9 +78,10 @@ def up(as_json: JsonFlag = False) -> None:
     Example: `headwater up --json`
     """
     settings = load_settings()
+    refuse_unnamed(settings)
 
     def ready(kafka: str, redis: str, health: str) -> None:
-        addresses = {"kafka": kafka, "redis": redis, "health": health}
+        addresses = {"kafka": kafka, "redis": without_password(redis), "health": health}
         if as_json:
             sys.stdout.write(json.dumps(addresses) + "\n")
             sys.stdout.flush()
@@ -201,6 +204,7 @@ def simulate(
                     speed=1.0,
                     on_progress=lambda each: bar.update(each.acknowledged),
                     stop=stop,
+                    client_options=kafka_options(settings.kafka_security),
                 )
         return {
             "produced": report.produced,

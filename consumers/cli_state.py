@@ -14,6 +14,7 @@ from consumers.configuration import load_settings, make_answers
 from consumers.console import say
 from consumers.lists import read_similar
 from consumers.rankers import choose_ranker
+from consumers.security import redis_options
 from consumers.state_views import show_explanation, show_item, show_user
 from consumers.worker_client import ask_worker, health_of
 from stream.answers import StateAnswers
@@ -51,7 +52,10 @@ def similar(
     """
     settings = load_settings()
     url = redis_of(settings, redis)
-    found = asyncio.run(read_similar(url, item, is_cluster=settings.sink.cluster))
+    options = redis_options(settings.redis_security, url)
+    found = asyncio.run(
+        read_similar(url, item, is_cluster=settings.sink.cluster, client_options=options)
+    )
     if found is None:
         say(
             f"no similar items for {item!r} yet: they are written once users acted on it and on "

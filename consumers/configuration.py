@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
 
 from consumers.snapshots import SnapshotStore
 from models.fusion import FusionRanker
@@ -33,7 +34,10 @@ def _explain(error: ValidationError) -> str:
     lines = []
     for each in error.errors():
         name = "__".join(str(part) for part in each["loc"]).upper()
-        lines.append(f"HEADWATER_{name}: {each['msg'].lower()}, got {each['input']!r}")
+        # A URL may hold a password, and a group's input holds all of it.
+        is_secret = name.startswith(("REDIS", "KAFKA_SECURITY"))
+        came = "" if is_secret else f", got {each['input']!r}"
+        lines.append(f"HEADWATER_{name}: {each['msg'].lower()}{came}")
     return "; ".join(lines)
 
 
@@ -79,7 +83,9 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
             _put(values, override)
         return Settings(**values)
     except ValidationError as error:
-        raise ConfigurationError(_explain(error)) from error
+        raise ConfigurationError(_explain(error)) from None
+    except SettingsError as error:  # A group given as one variable that is no JSON.
+        raise ConfigurationError(str(error)) from None
 
 
 def _put(values: dict[str, Any], override: str) -> None:

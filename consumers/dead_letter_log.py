@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -21,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from consumers.security import NO_OPTIONS
 from consumers.topics import count_partitions
 from stream.errors import ConfigurationError, ServerUnreachable
 from stream.wire import DeadLetter
@@ -165,10 +166,14 @@ class DeadLetterLog:
     Args:
         brokers: Bootstrap servers.
         topic: Topic of dead letters.
+        client_options: Security of Kafka's clients.
     """
 
-    def __init__(self, brokers: str, *, topic: str) -> None:
+    def __init__(
+        self, brokers: str, *, topic: str, client_options: Mapping[str, Any] = NO_OPTIONS
+    ) -> None:
         self._brokers = brokers
+        self._client_options = client_options
         self._topic = topic
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
@@ -184,7 +189,9 @@ class DeadLetterLog:
             ConfigurationError: There is no such topic.
         """
         try:
-            count = await count_partitions(self._brokers, self._topic)
+            count = await count_partitions(
+                self._brokers, self._topic, client_options=self._client_options
+            )
         except ConfigurationError as error:
             message = (
                 f"expected the topic {self._topic} of dead letters, Kafka at {self._brokers} has "
@@ -192,7 +199,7 @@ class DeadLetterLog:
             )
             raise ConfigurationError(message) from error
         self._partitions = [TopicPartition(self._topic, number) for number in range(count)]
-        self._consumer = await open_consumer(self._brokers)
+        self._consumer = await open_consumer(self._brokers, self._client_options)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -253,7 +260,9 @@ class DeadLetterLog:
             raise unreachable(self._brokers, error) from error
 
 
-async def open_consumer(brokers: str) -> AIOKafkaConsumer:
+async def open_consumer(
+    brokers: str, client_options: Mapping[str, Any] = NO_OPTIONS
+) -> AIOKafkaConsumer:
     """Connect a consumer without a group.
 
     Raises:
@@ -265,6 +274,7 @@ async def open_consumer(brokers: str) -> AIOKafkaConsumer:
         # Every reader seeks; a log cut meanwhile goes on at its new beginning.
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        **client_options,
     )
     try:
         await consumer.start()

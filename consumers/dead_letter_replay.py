@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError
 
 from consumers.dead_letter_log import Letter, check_silence, open_consumer, unreachable
 from consumers.producer import MAX_BATCH_BYTES, Outgoing, ReliableProducer
+from consumers.security import NO_OPTIONS
 from consumers.topics import count_partitions
 from stream.errors import ConfigurationError
 from stream.routing import HEADER_FROM
@@ -84,6 +85,7 @@ async def replay_letters(
     dry_run: bool = False,
     on_copy: Callable[[Copy], None] = lambda copy: None,
     on_gone: Callable[[Letter], None] = lambda letter: None,
+    client_options: Mapping[str, Any] = NO_OPTIONS,
 ) -> ReplayedLetters:
     """Send the originals of dead letters anew, in the order of their logs.
 
@@ -97,18 +99,23 @@ async def replay_letters(
         dry_run: Do all but steps 3 and 4.
         on_copy: Told of each copy.
         on_gone: Told of each letter whose original the log no longer has.
+        client_options: Security of Kafka's clients.
 
     Raises:
         ServerUnreachable: Kafka did not answer; what was sent before is done.
         ConfigurationError: The program that mends failed.
     """
     report = ReplayedLetters()
-    consumer = await open_consumer(brokers)
-    producer = None if dry_run else ReliableProducer(brokers)
+    consumer = await open_consumer(brokers, client_options)
+    producer = None if dry_run else ReliableProducer(brokers, client_options=client_options)
     try:
         if producer is not None:
             await producer.start()
-        originals = _originals(consumer, brokers, letters, report, on_gone)
+
+        async def count(topic: str) -> int:
+            return await count_partitions(brokers, topic, client_options=client_options)
+
+        originals = _originals(consumer, brokers, letters, report, on_gone, count)
         async for batch in _batches(originals):  # 1
             copies = await _mended(batch, mend, report)  # 2
             if producer is not None:
@@ -192,6 +199,7 @@ async def _originals(
     letters: Sequence[Letter],
     report: ReplayedLetters,
     on_gone: Callable[[Letter], None],
+    count: Callable[[str], Awaitable[int]],
 ) -> AsyncIterator[tuple[Letter, Any]]:
     """Yield each letter with its record; count those whose record is gone."""
     ordered = sorted(letters, key=lambda each: (each.topic, each.partition, each.offset))
@@ -199,7 +207,7 @@ async def _originals(
     for (topic, number), group in groupby(ordered, key=lambda each: (each.topic, each.partition)):
         if topic not in partitions:
             try:
-                partitions[topic] = await count_partitions(brokers, topic)
+                partitions[topic] = await count(topic)
             except ConfigurationError:
                 partitions[topic] = 0  # Deleted since.
         wanted = list(group)

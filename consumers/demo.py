@@ -26,6 +26,7 @@ from consumers.console import say
 from consumers.demo_view import View, render
 from consumers.lists import read_list
 from consumers.produce import ProduceReport, Record, produce_interactions
+from consumers.security import kafka_options, redis_options, refuse_unnamed
 from consumers.stack import Stack
 from consumers.stopping import stop_on_signals
 from local.process import ending_with_us
@@ -154,6 +155,7 @@ class WorkerProcess:
 async def run_demo(settings: Settings, options: DemoOptions) -> tuple[dict[str, Any], bool]:
     """Run the demo; return the summary and whether it was good."""
     started = time.monotonic()
+    refuse_unnamed(settings)
     with ScratchFolder("headwater-demo-") as scratch:
         stack = Stack(
             kafka=settings.kafka,
@@ -242,6 +244,7 @@ class _Run:
                     speed=options.speed,
                     on_progress=self._on_progress,
                     stop=stop,
+                    client_options=kafka_options(self._settings.kafka_security),
                 )
             )
             asyncio.get_running_loop().call_later(options.seconds, stop.set)
@@ -287,7 +290,9 @@ class _Run:
         view = self._view
         if not view.user_id:
             return
-        found = await read_list(self._stack.redis, view.user_id)
+        url = self._stack.redis
+        options = redis_options(self._settings.redis_security, url)
+        found = await read_list(url, view.user_id, client_options=options)
         if found is None:
             return
         ids = tuple(str(item["id"]) for item in found["items"])

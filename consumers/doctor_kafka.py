@@ -15,8 +15,9 @@ from kafka.errors import KafkaError
 from consumers.doctor_group import GroupFacts, Key, judge_group
 from consumers.doctor_topics import judge_topics
 from consumers.findings import Finding
+from consumers.security import kafka_options
 from consumers.topics import check_topics, topic_specs
-from stream.errors import ConfigurationError, HeadwaterError
+from stream.errors import ConfigurationError, HeadwaterError, ServerRefused
 from stream.settings import Settings
 
 # The oldest that the tests' containers have.
@@ -33,13 +34,24 @@ async def look_at_kafka(
             Finding(check="kafka.reachable", status="fail", text="no address is set", advice=advice)
         ]
     try:
+        options = kafka_options(settings.kafka_security)
+    except ConfigurationError as error:
+        return [
+            Finding(
+                check="kafka.security", status="fail", text=str(error), advice="correct the setting"
+            )
+        ]
+    try:
         specs = topic_specs(settings.topics)
         # First: kafka-python leaves sockets open where no broker answers.
-        found = await check_topics(brokers, specs, timeout_s=timeout_s)
-        seen = await asyncio.to_thread(_ask, brokers, settings, timeout_s)
+        found = await check_topics(brokers, specs, timeout_s=timeout_s, client_options=options)
+        seen = await asyncio.to_thread(_ask, brokers, settings, timeout_s, options)
     except ConfigurationError as error:  # It answers, but does not let us look.
         advice = "give this client the right to describe topics and their configuration"
         return [Finding(check="kafka.rights", status="fail", text=str(error), advice=advice)]
+    except ServerRefused as error:
+        advice = "ask whoever keeps this Kafka for its listener, certificate, user and password"
+        return [Finding(check="kafka.security", status="fail", text=str(error), advice=advice)]
     except (KafkaError, AioKafkaError, HeadwaterError, OSError) as error:
         cause = error.__cause__ or error
         return [
@@ -72,12 +84,13 @@ class _Seen:
     group: GroupFacts
 
 
-def _ask(brokers: str, settings: Settings, timeout_s: float) -> _Seen:
+def _ask(brokers: str, settings: Settings, timeout_s: float, options: Mapping[str, Any]) -> _Seen:
     timeout_ms = round(timeout_s * 1000)
     admin = KafkaAdminClient(
         bootstrap_servers=brokers,
         request_timeout_ms=timeout_ms,
         bootstrap_timeout_ms=timeout_ms,
+        **options,
     )
     try:
         cluster = admin.describe_cluster()

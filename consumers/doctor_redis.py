@@ -9,8 +9,9 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from consumers.findings import Finding
-from consumers.redis_client import connect_redis
-from stream.errors import ConfigurationError
+from consumers.redis_client import connect_redis, redis_failure
+from consumers.security import redis_options
+from stream.errors import ConfigurationError, ServerRefused
 from stream.settings import Settings
 
 # Scripts, HSET with several fields, PEXPIRE: all older; nothing below was tested.
@@ -28,14 +29,17 @@ async def look_at_redis(settings: Settings, url: str | None, *, timeout_s: float
             Finding(check="redis.reachable", status="fail", text="no address is set", advice=advice)
         ]
     try:
-        info = await _read_info(url, timeout_s)
+        info = await _read_info(settings, url, timeout_s)
     except ConfigurationError as error:
         return [
-            Finding(
-                check="redis.reachable", status="fail", text=str(error), advice="correct the URL"
-            )
+            Finding(check="redis.reachable", status="fail", text=str(error), advice="correct it")
         ]
     except (RedisError, OSError) as error:
+        if isinstance(failure := redis_failure(error), ServerRefused):
+            advice = "ask whoever keeps this Redis for its certificate, user and password"
+            return [
+                Finding(check="redis.security", status="fail", text=str(failure), advice=advice)
+            ]
         return [
             Finding(
                 check="redis.reachable",
@@ -48,10 +52,15 @@ async def look_at_redis(settings: Settings, url: str | None, *, timeout_s: float
     return judge_redis(info, is_cluster=settings.sink.cluster)
 
 
-async def _read_info(url: str, timeout_s: float) -> dict[str, Any]:
+async def _read_info(settings: Settings, url: str, timeout_s: float) -> dict[str, Any]:
     """Return INFO of the node that the URL names; a cluster is asked by one of its nodes."""
     timeout_ms = round(timeout_s * 1000)
-    client = connect_redis(url, timeout_ms=timeout_ms, read_timeout_ms=timeout_ms)
+    client = connect_redis(
+        url,
+        timeout_ms=timeout_ms,
+        read_timeout_ms=timeout_ms,
+        client_options=redis_options(settings.redis_security, url),
+    )
     try:
         async with asyncio.timeout(timeout_s):
             info: dict[str, Any] = await client.info()

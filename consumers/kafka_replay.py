@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consumers.configuration import make_engine, make_pipeline
 from consumers.reader import BroadcastReader
+from consumers.security import kafka_options
 from consumers.topics import count_partitions
 from stream.engine import Engine
 from stream.replay import Replay
@@ -23,7 +24,8 @@ async def replay_topic(settings: Settings, brokers: str, topic: str) -> Engine:
         ServerUnreachable: If no broker answers.
         ConfigurationError: If the topic does not exist.
     """
-    partitions = await count_partitions(brokers, topic)
+    options = kafka_options(settings.kafka_security)
+    partitions = await count_partitions(brokers, topic, client_options=options)
     engine = make_engine(settings, partitions=partitions)
     interval_ms = round(settings.signals.interval_s * 1000)
     replay = Replay(make_pipeline(settings, engine), signals_interval_ms=interval_ms)
@@ -31,7 +33,7 @@ async def replay_topic(settings: Settings, brokers: str, topic: str) -> Engine:
     async def on_slab(slab: Slab) -> None:
         replay.fold_slab(slab)
 
-    reader = BroadcastReader(brokers=brokers, topics=[topic], on_slab=on_slab)
+    reader = BroadcastReader(brokers=brokers, topics=[topic], on_slab=on_slab, connection=options)
     await reader.start()
     try:
         await reader.catch_up()

@@ -9,8 +9,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from consumers.redis_client import connect_redis
-from stream.errors import ServerUnreachable
+from consumers.redis_client import connect_redis, redis_failure
+from consumers.security import NO_OPTIONS
 
 TRENDING_KEY = "rec:trending"
 
@@ -18,29 +18,47 @@ TRENDING_KEY = "rec:trending"
 _READ_TIMEOUT_MS = 5_000
 
 
-async def read_list(url: str, user_id: str, *, is_cluster: bool = False) -> dict[str, Any] | None:
+async def read_list(
+    url: str,
+    user_id: str,
+    *,
+    is_cluster: bool = False,
+    client_options: Mapping[str, Any] = NO_OPTIONS,
+) -> dict[str, Any] | None:
     """Return the list that a client would show to a user; None when there is none at all.
 
     Raises:
         ServerUnreachable: If Redis does not answer.
     """
     keys = (f"rec:{{{user_id}}}", TRENDING_KEY)
-    return await _read_first(url, keys, is_cluster=is_cluster)
+    return await _read_first(url, keys, is_cluster=is_cluster, client_options=client_options)
 
 
 async def read_similar(
-    url: str, item_id: str, *, is_cluster: bool = False
+    url: str,
+    item_id: str,
+    *,
+    is_cluster: bool = False,
+    client_options: Mapping[str, Any] = NO_OPTIONS,
 ) -> dict[str, Any] | None:
     """Return the items that go together with an item; None when nothing is known yet.
 
     Raises:
         ServerUnreachable: If Redis does not answer.
     """
-    return await _read_first(url, (f"sim:{{{item_id}}}",), is_cluster=is_cluster)
+    keys = (f"sim:{{{item_id}}}",)
+    return await _read_first(url, keys, is_cluster=is_cluster, client_options=client_options)
 
 
-async def _read_first(url: str, keys: Sequence[str], *, is_cluster: bool) -> dict[str, Any] | None:
-    client = connect_redis(url, is_cluster=is_cluster, read_timeout_ms=_READ_TIMEOUT_MS)
+async def _read_first(
+    url: str, keys: Sequence[str], *, is_cluster: bool, client_options: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    client = connect_redis(
+        url,
+        is_cluster=is_cluster,
+        read_timeout_ms=_READ_TIMEOUT_MS,
+        client_options=client_options,
+    )
     try:
         for key in keys:
             found = await client.hgetall(key)
@@ -48,8 +66,7 @@ async def _read_first(url: str, keys: Sequence[str], *, is_cluster: bool) -> dic
                 return decode_list(key, found)
         return None
     except (RedisError, OSError) as error:
-        message = f"expected Redis to answer, it did not ({error}): is HEADWATER_REDIS right?"
-        raise ServerUnreachable(message) from error
+        raise redis_failure(error) from error
     finally:
         await client.aclose()
 

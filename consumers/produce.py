@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -19,11 +18,11 @@ from consumers.aiokafka_private import abort_producer
 from consumers.pacing import Pace
 from consumers.produce_batches import BatchedRun
 from consumers.produce_report import ProduceReport, Record, TopicCount
-from stream.errors import ServerUnreachable
+from consumers.security import NO_OPTIONS, why_refused
+from stream.errors import ServerRefused, ServerUnreachable
 
 __all__ = ["ProduceReport", "Record", "TopicCount", "produce_interactions"]
 
-_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 # Bytes of one batch: half of what a broker takes by default in one request (1 MiB).
 _MAX_BATCH_BYTES = 512 * 1024
 _PROGRESS_S = 0.25
@@ -42,7 +41,7 @@ async def produce_interactions(
     start_index: int = 0,
     compression: str | None = None,
     max_outage_s: float = 120.0,
-    client_options: Mapping[str, Any] = _NO_OPTIONS,
+    client_options: Mapping[str, Any] = NO_OPTIONS,
 ) -> ProduceReport:
     """Produce a source's records in order until it ends, ``stop`` is set, or a batch fails.
 
@@ -84,6 +83,8 @@ async def produce_interactions(
         await producer.start()
     except (KafkaError, OSError) as error:
         await producer.stop()
+        if reason := await why_refused(brokers, client_options):
+            raise ServerRefused(reason) from error
         message = (
             f"expected Kafka at {brokers}, it did not answer ({error}): is it running, is "
             "HEADWATER_KAFKA right?"

@@ -11,15 +11,13 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from types import MappingProxyType
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from consumers.security import NO_OPTIONS
 from stream.errors import ServerUnreachable
-
-_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 # Below the brokers' default message.max.bytes (1,048,588), with room for a batch's header.
 MAX_BATCH_BYTES = 1_000_000
@@ -62,7 +60,7 @@ class ReliableProducer:
         delivery_timeout_ms: int = 30_000,
         max_in_flight: int = 4_096,
         linger_ms: int = 0,
-        client_options: Mapping[str, Any] = _NO_OPTIONS,
+        client_options: Mapping[str, Any] = NO_OPTIONS,
     ) -> None:
         self._bootstrap_servers = bootstrap_servers
         self._timeout_s = delivery_timeout_ms / 1_000

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from ssl import SSLCertVerificationError
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import hiredis
 from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
-from stream.errors import ConfigurationError, ServerUnreachable
+from consumers.security import NO_OPTIONS
+from stream.errors import ConfigurationError, ServerRefused, ServerUnreachable
 
 
 class _PackingConnection(AbstractConnection):
@@ -40,6 +43,7 @@ def connect_redis(
     timeout_ms: int = 2_000,
     read_timeout_ms: int | None = None,
     max_connections: int = 8,
+    client_options: Mapping[str, Any] = NO_OPTIONS,
 ) -> Redis | RedisCluster:
     """Return a client; the first command opens its connections.
 
@@ -50,6 +54,7 @@ def connect_redis(
         read_timeout_ms: Bound for each single reply. None for who bounds whole round trips, as
             :class:`consumers.sink.RedisSink` does: a timer per reply costs 6 us.
         max_connections: Bound of the pool (per node in a cluster).
+        client_options: Security, from :func:`consumers.security.redis_options`.
 
     Raises:
         ConfigurationError: The URL is none.
@@ -60,6 +65,7 @@ def connect_redis(
         "max_connections": max_connections,
         # No hidden retries: the sink's bound would not hold, and its counters would not see them.
         "retry": Retry(NoBackoff(), 0),
+        **client_options,
     }
     try:
         if is_cluster:
@@ -77,6 +83,20 @@ def connect_redis(
     return Redis.from_pool(pool)
 
 
+def without_password(url: str) -> str:
+    """Return a URL as it may be shown.
+
+    >>> without_password("rediss://ann:secret@example.org:6379/0")
+    'rediss://ann:***@example.org:6379/0'
+    >>> without_password("redis://example.org:6379/0?password=secret")
+    'redis://example.org:6379/0'
+    """
+    parts = urlsplit(url)
+    place = parts.netloc.rpartition("@")[2]
+    shown = f"{parts.username or ''}:***@{place}" if parts.password else parts.netloc
+    return urlunsplit((parts.scheme, shown, parts.path, "", ""))
+
+
 async def check_redis(client: Redis | RedisCluster, *, timeout_ms: int = 5_000) -> None:
     """Ask whether Redis answers at all, within a bound.
 
@@ -87,5 +107,25 @@ async def check_redis(client: Redis | RedisCluster, *, timeout_ms: int = 5_000) 
         async with asyncio.timeout(timeout_ms / 1_000):
             await client.ping()
     except (RedisError, OSError) as error:  # TimeoutError is an OSError.
-        message = f"expected Redis to answer, it did not ({error}): is HEADWATER_REDIS right?"
-        raise ServerUnreachable(message) from error
+        raise redis_failure(error) from error
+
+
+def redis_failure(error: BaseException) -> ServerUnreachable:
+    """Return what to raise for an error of the Redis library, in words that say what to look at."""
+    if isinstance(error, AuthenticationError | NoPermissionError):
+        return ServerRefused(
+            f"expected Redis to let this user in, it does not ({error}): look at user and password "
+            "in HEADWATER_REDIS or HEADWATER_REDIS_SECURITY__*, and at the user's rights"
+        )
+    causes = (error, error.__cause__, error.__context__)
+    for cause in causes:
+        if isinstance(cause, SSLCertVerificationError):
+            return ServerRefused(
+                "expected Redis to show a certificate that we trust, it does not "
+                f"({cause.verify_message.rstrip('.')}): did HEADWATER_REDIS_SECURITY__CA_FILE "
+                "sign it?"
+            )
+    return ServerUnreachable(
+        f"expected Redis to answer, it did not ({error or type(error).__name__}): is "
+        "HEADWATER_REDIS right, rediss:// where it wants TLS and only there?"
+    )

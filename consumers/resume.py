@@ -14,12 +14,13 @@ import json
 import os
 from array import array
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 from zlib import crc32
 
 from consumers.broker_offsets import BrokerOffsets
+from consumers.security import NO_OPTIONS
 from consumers.topics import count_partitions
 from stream.errors import ConfigurationError
 
@@ -139,7 +140,9 @@ class Resume:
         finally:
             os.close(folder)
 
-    async def check_topic(self, brokers: str) -> None:
+    async def check_topic(
+        self, brokers: str, *, client_options: Mapping[str, Any] = NO_OPTIONS
+    ) -> None:
         """Refuse a topic that cannot hold what was acknowledged: another Kafka, or made anew.
 
         Raises:
@@ -148,8 +151,8 @@ class Resume:
         """
         if not self.acknowledged:
             return
-        count = await count_partitions(brokers, self._topic)
-        offsets = BrokerOffsets(brokers)
+        count = await count_partitions(brokers, self._topic, client_options=client_options)
+        offsets = BrokerOffsets(brokers, client_options=client_options)
         await offsets.start()
         try:
             ends = await offsets.ends((self._topic, partition) for partition in range(count))

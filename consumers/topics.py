@@ -11,14 +11,14 @@ import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Literal
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from stream.errors import ConfigurationError, ServerUnreachable
+from consumers.security import NO_OPTIONS, why_refused
+from stream.errors import ConfigurationError, ServerRefused, ServerUnreachable
 from stream.settings import TopicSettings
 
 logger = logging.getLogger(__name__)
@@ -29,8 +29,6 @@ WEEK_MS = 7 * 24 * 3_600_000
 TimestampType = Literal["LogAppendTime", "CreateTime"]
 CleanupPolicy = Literal["delete", "compact"]
 Aspect = Literal["missing", "partitions", "timestamp_type", "cleanup_policy", "retention"]
-
-_NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 # A fresh topic has a leader after some milliseconds on one node, after seconds on a busy cluster.
 _LEADER_WAIT_S = 20.0
@@ -153,7 +151,7 @@ async def ensure_topics(
     specs: Sequence[TopicSpec],
     *,
     timeout_s: float = 30.0,
-    client_options: Mapping[str, Any] = _NO_OPTIONS,
+    client_options: Mapping[str, Any] = NO_OPTIONS,
 ) -> TopicReport:
     """Make the topics that are missing, wait until they have leaders, check those that were there.
 
@@ -186,7 +184,7 @@ async def check_topics(
     specs: Sequence[TopicSpec],
     *,
     timeout_s: float = 30.0,
-    client_options: Mapping[str, Any] = _NO_OPTIONS,
+    client_options: Mapping[str, Any] = NO_OPTIONS,
 ) -> tuple[TopicFinding, ...]:
     """Compare topics with their specs and make nothing; a missing topic is a fatal finding."""
     async with _admin(brokers, timeout_s, client_options) as admin:
@@ -211,7 +209,7 @@ async def count_partitions(
     topic: str,
     *,
     timeout_s: float = 30.0,
-    client_options: Mapping[str, Any] = _NO_OPTIONS,
+    client_options: Mapping[str, Any] = NO_OPTIONS,
 ) -> int:
     """Return how many partitions a topic has.
 
@@ -237,6 +235,8 @@ async def _admin(
             async with asyncio.timeout(timeout_s):
                 await admin.start()
         except (KafkaError, OSError, TimeoutError) as error:
+            if reason := await why_refused(brokers, options):
+                raise ServerRefused(reason) from error
             message = (
                 f"expected Kafka at {brokers} to answer within {timeout_s:.0f} s, it did not "
                 f"({error or type(error).__name__}): is it running, is HEADWATER_KAFKA right?"

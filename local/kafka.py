@@ -11,7 +11,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -54,6 +54,9 @@ class KafkaServer:
         port: Port of the broker; None for the one used before on this data, else a free one.
         log_path: Where the server logs; None for ``data_dir / "kafka.log"``.
         properties: Server properties beside ours; a value here wins.
+        listeners: Further listeners, security protocol to port: ``{"SASL_SSL": 9093}``; what they
+            need stands in ``properties``.
+        format_arguments: For StorageTool: ``("--add-scram", "SCRAM-SHA-512=[name=ann,...]")``.
         cache_dir: Folder for downloaded jars; None for the user's cache.
         say: Told what is downloaded and how long that takes; None for the log.
         start_timeout_s: Bound for one start until the group coordinator answers.
@@ -66,6 +69,8 @@ class KafkaServer:
         port: int | None = None,
         log_path: Path | None = None,
         properties: Mapping[str, str | int] | None = None,
+        listeners: Mapping[str, int] | None = None,
+        format_arguments: Sequence[str] = (),
         cache_dir: Path | None = None,
         say: Say | None = None,
         start_timeout_s: float = 60.0,
@@ -77,6 +82,8 @@ class KafkaServer:
         self._port = port
         self._controller_port: int | None = None
         self._properties = dict(properties or {})
+        self._listeners = dict(listeners or {})
+        self._format_arguments = tuple(format_arguments)
         self._cache_dir = cache_dir
         self._say = say or say_to_log
         self._process = ServerProcess("Apache Kafka", self.log_path)
@@ -178,13 +185,17 @@ class KafkaServer:
     def _all_properties(self, controller_port: int) -> dict[str, str | int]:
         broker = f"{LOOPBACK}:{self._port}"
         controller = f"{LOOPBACK}:{controller_port}"
+        further = [f"{name}://{LOOPBACK}:{port}" for name, port in self._listeners.items()]
+        # The plain one stays: brokers among themselves and the probe know no passwords.
+        clients = ",".join([f"PLAINTEXT://{broker}", *further])
+        protocols = ",".join(f"{name}:{name}" for name in ("PLAINTEXT", *self._listeners))
         return {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.voters": f"1@{controller}",
-            "listeners": f"PLAINTEXT://{broker},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{broker}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": f"{clients},CONTROLLER://{controller}",
+            "advertised.listeners": clients,
+            "listener.security.protocol.map": f"{protocols},CONTROLLER:PLAINTEXT",
             "inter.broker.listener.name": "PLAINTEXT",
             "controller.listener.names": "CONTROLLER",
             "log.dirs": str(self.data_dir / "logs"),
@@ -219,7 +230,7 @@ class KafkaServer:
         cluster_id = uuid.uuid4().hex[:22]
         run_to_end(
             [java, *_JAVA_FLAGS, "-cp", class_path, "kafka.tools.StorageTool", "format"]
-            + ["--cluster-id", cluster_id, "--config", str(configuration)],
+            + ["--cluster-id", cluster_id, "--config", str(configuration), *self._format_arguments],
             name="formatting Apache Kafka's data folder",
         )
 

@@ -4,6 +4,7 @@
 HeadwaterError
 ├── ConfigurationError     a setting or argument that cannot work; raised at start-up
 ├── ServerUnreachable      Kafka or Redis did not answer within its bound
+│   └── ServerRefused      it answered and did not let us in: certificate, user, protocol
 ├── LogGap                 a log starts above the offset that the state wants
 │   └── FrameHole          an item-deltas frame starts above its watermark
 ├── FencedInstanceId       another worker joined the group under this one's instance id
@@ -25,6 +26,10 @@ class ConfigurationError(HeadwaterError):
 
 class ServerUnreachable(HeadwaterError):
     """Kafka, Redis or the snapshot store did not answer within its bound."""
+
+
+class ServerRefused(ServerUnreachable):
+    """Kafka or Redis answered and did not let us in: certificate, user or protocol."""
 
 
 class LogGap(HeadwaterError):

@@ -278,6 +278,44 @@ class SinkSettings(_Group):
     cluster: bool = Field(False, description="Whether the URL names a Redis Cluster.")
 
 
+class KafkaSecuritySettings(_Group):
+    """Connections to Kafka: TLS and SASL."""
+
+    protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="What the brokers' listener speaks: SSL is TLS, SASL asks who."
+    )
+    ca_file: Path | None = Field(
+        None, description="PEM file of who signs the brokers' certificates; none: the system's."
+    )
+    cert_file: Path | None = Field(None, description="PEM file of our own certificate, if asked.")
+    key_file: Path | None = Field(None, description="PEM file of its key, without a passphrase.")
+    verify_hostname: bool = Field(
+        True, description="Whether a broker's certificate must name the host that we connect to."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="How the password is shown, with a protocol of SASL."
+    )
+    user: str | None = Field(None, description="User, with a protocol of SASL.")
+    password: SecretStr | None = Field(None, description="The user's password, or password_file.")
+    password_file: Path | None = Field(None, description="File with the password in one line.")
+
+
+class RedisSecuritySettings(_Group):
+    """Connections to Redis: TLS (a URL with rediss://) and ACL user."""
+
+    ca_file: Path | None = Field(
+        None, description="PEM file of who signs the server's certificate; none: the system's."
+    )
+    cert_file: Path | None = Field(None, description="PEM file of our own certificate, if asked.")
+    key_file: Path | None = Field(None, description="PEM file of its key, without a passphrase.")
+    verify_hostname: bool = Field(
+        True, description="Whether the certificate must name the host that we connect to."
+    )
+    user: str | None = Field(None, description="ACL user, where the URL names none.")
+    password: SecretStr | None = Field(None, description="The user's password, or password_file.")
+    password_file: Path | None = Field(None, description="File with the password in one line.")
+
+
 class Settings(BaseSettings):
     """All settings; the environment's ``HEADWATER_*`` over the defaults here."""
 
@@ -301,6 +339,8 @@ class Settings(BaseSettings):
     explain: bool = Field(
         False, description="Whether lists say in words why each item is there; twice the bytes."
     )
+    kafka_security: KafkaSecuritySettings = Field(default_factory=KafkaSecuritySettings)
+    redis_security: RedisSecuritySettings = Field(default_factory=RedisSecuritySettings)
     topics: TopicSettings = Field(default_factory=TopicSettings)
     worker: WorkerSettings = Field(default_factory=WorkerSettings)
     users: UserSettings = Field(default_factory=UserSettings)

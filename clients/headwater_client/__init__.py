@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from headwater_client.lists import Recommendations, RecommendedItem
     from headwater_client.producer import EventProducer
     from headwater_client.reader import RecommendationReader
+    from headwater_client.security import kafka_security, redis_security
     from headwater_client.wire import Interaction, Item
 
 __all__ = [
@@ -53,6 +54,8 @@ __all__ = [
     "RecommendedItem",
     "RedisUnreachable",
     "UnreadableList",
+    "kafka_security",
+    "redis_security",
 ]
 
 _MODULES = {
@@ -66,6 +69,8 @@ _MODULES = {
     "RecommendationReader": "reader",
     "Recommendations": "lists",
     "RecommendedItem": "lists",
+    "kafka_security": "security",
+    "redis_security": "security",
 }
 
 

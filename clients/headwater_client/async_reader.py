@@ -11,6 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from headwater_client.event_methods import wall_ms
+from headwater_client.kafka_options import NO_OPTIONS, joined
 from headwater_client.lists import (
     TRENDING_KEY,
     Recommendations,
@@ -45,6 +46,7 @@ class AsyncRecommendationReader:
             connection.
         connect_timeout_ms: Bound of connecting.
         max_connections: Bound of the pool, per node.
+        client_options: Of the Redis client, as :func:`headwater_client.redis_security` gives them.
         now_ms: Clock of ``age_s``.
 
     Raises:
@@ -59,6 +61,7 @@ class AsyncRecommendationReader:
         timeout_ms: int = 1_000,
         connect_timeout_ms: int = 2_000,
         max_connections: int = 50,
+        client_options: Mapping[str, Any] = NO_OPTIONS,
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self._now_ms = now_ms
@@ -68,6 +71,7 @@ class AsyncRecommendationReader:
             "max_connections": max_connections,
             "retry": Retry(NoBackoff(), 1),
         }
+        options = joined(options, client_options)
         try:
             self._place = place_of(redis)
             # Typed as what both have: redis-py's two clients share no class.

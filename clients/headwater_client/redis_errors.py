@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ssl import SSLCertVerificationError
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,6 +56,12 @@ def explain(error: BaseException, place: str) -> HeadwaterClientError:
             f"expected Redis at {place} to let this user read, it does not ({error}): look at user "
             f"and password in the URL, and at the user's rights (HGETALL on rec:* and sim:*)"
         )
+    for cause in (error, error.__cause__, error.__context__):
+        if isinstance(cause, SSLCertVerificationError):
+            return RedisUnreachable(
+                f"expected Redis at {place} to show a certificate that we trust, it does not "
+                f"({cause.verify_message}): did ca_file sign it?"
+            )
     if isinstance(error, RedisClusterException) and "cluster mode" in str(error).lower():
         message = f"expected a Redis Cluster at {place}, it is none: pass is_cluster=False"
         return InvalidAddress(message)
