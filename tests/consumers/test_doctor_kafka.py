@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from consumers.cli import app
 from consumers.configuration import load_settings
 from consumers.doctor import examine
-from consumers.doctor_kafka import look_at_kafka, specs_of
+from consumers.doctor_kafka import look_at_kafka
 from consumers.findings import Finding
-from consumers.topics import ensure_topics
+from consumers.topics import ensure_topics, topic_specs
 from stream.settings import Settings
 
 WAIT_S = 30.0
@@ -53,7 +53,7 @@ def tag() -> str:
 
 
 def make_topics(kafka: str, settings: Settings) -> None:
-    asyncio.run(ensure_topics(kafka, specs_of(settings)))
+    asyncio.run(ensure_topics(kafka, topic_specs(settings.topics)))
 
 
 def commit(kafka: str, settings: Settings, offsets: dict[int, int]) -> None:
