@@ -65,7 +65,8 @@ def judge_group(facts: GroupFacts, interactions: str, num_partitions: int) -> li
                 status="warn",
                 text=f"{name}: no worker runs, {lag:,} records wait",
                 advice="start `headwater worker`; where the group is not meant to go on, delete "
-                f"it: kafka-consumer-groups.sh --delete --group {facts.group}",
+                f"it: kafka-consumer-groups.sh --bootstrap-server HOST:PORT --delete --group "
+                f"{facts.group}",
             )
         )
     elif not facts.num_members:
