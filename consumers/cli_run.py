@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from consumers.app import run_worker
 from consumers.cli_data import JsonFlag, kafka_of, redis_of
 from consumers.configuration import load_settings
 from consumers.console import print_summary, progress_bar, say
@@ -103,6 +102,8 @@ def up(as_json: JsonFlag = False) -> None:
 
 
 async def _up(settings: Settings, stack: Stack, ready: object) -> None:
+    from consumers.app import run_worker  # Here: torch and Faust take a second or two to load.
+
     assert callable(ready)
     async with stop_on_signals() as stop:
         await asyncio.to_thread(stack.start)
@@ -128,6 +129,8 @@ def worker(
     Example: `HEADWATER_KAFKA=localhost:9092 HEADWATER_REDIS=redis://localhost:6379/0
     headwater worker`
     """
+    from consumers.app import run_worker
+
     settings = load_settings()
     brokers, redis_url = kafka_of(settings, kafka), redis_of(settings, redis)
 
