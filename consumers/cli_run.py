@@ -84,6 +84,8 @@ def up(as_json: JsonFlag = False) -> None:
         else:
             for name, address in addresses.items():
                 typer.echo(f"{name:7s} {address}")
+            say("for the commands in another terminal:")
+            say(f"  export HEADWATER_KAFKA={kafka} HEADWATER_REDIS={redis}")
 
     with tempfile.TemporaryDirectory(prefix="headwater-up-") as scratch:
         stack = Stack(
