@@ -134,7 +134,7 @@ def inspect(
 def _ask(health: list[str] | None, path: str, **query: str) -> dict[str, Any]:
     """Ask each worker until one holds the partition in question; the last one's refusal counts."""
     port = load_settings().worker.health_port
-    *others, last = [health_of(each, port) for each in health or [None]]
+    *others, last = [health_of(each, port) for each in health or ()] or [health_of(None, port)]
     for address in others:
         with suppress(PartitionElsewhere):
             return ask_worker(address, path, **query)
