@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from consumers.addresses import bootstrap_servers
 from consumers.benches import benchmark_names, figures_of, run_benchmark
 from consumers.cli_data import JsonFlag
 from consumers.configuration import load_settings
@@ -41,6 +42,8 @@ def doctor(
     for noisy in ("aiokafka", "kafka"):  # What they would say is a finding here.
         logging.getLogger(noisy).setLevel(logging.CRITICAL)
     url = redis or (settings.redis.get_secret_value() if settings.redis else None)
+    if kafka:
+        bootstrap_servers(kafka)
     findings = asyncio.run(examine(settings, brokers=kafka or settings.kafka, redis_url=url))
     counts: Counter[str] = Counter(each.status for each in findings)
     if as_json:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consumers.addresses import bootstrap_servers
 from consumers.configuration import load_settings, make_engine, make_pipeline
 from consumers.console import print_summary, progress_bar, say
 from consumers.kafka_replay import replay_topic
@@ -53,6 +54,7 @@ def kafka_of(settings: Settings, option: str | None) -> str:
             "`headwater up` starts a broker and prints its address"
         )
         raise ConfigurationError(message)
+    bootstrap_servers(servers)
     return servers
 
 
@@ -165,11 +167,10 @@ def replay(
     """
     settings = load_settings(overrides or ())
     started = time.monotonic()
-    brokers = kafka or settings.kafka
-    if log == "-" or Path(log).exists() or not brokers:
+    if log == "-" or Path(log).exists() or not (kafka or settings.kafka):
         engine = replay_file(settings, log, partitions, limit, items).engine
     else:
-        engine = asyncio.run(replay_topic(settings, brokers, log))
+        engine = asyncio.run(replay_topic(settings, kafka_of(settings, kafka), log))
     summary = replay_summary(engine)
     summary["seconds"] = round(time.monotonic() - started, 3)
     print_summary(summary, as_json=as_json)

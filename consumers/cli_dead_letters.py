@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from consumers.cli_data import JsonFlag, kafka_of
@@ -29,7 +28,7 @@ from stream.wire import Reason
 
 app = typer.Typer(help="Records that could not be used: look at them, mend them, send them anew.")
 
-_MAX_SHOWN_CHARS = 60
+_MAX_SHOWN_CHARS = 300
 # Copies that a dry run shows.
 _MAX_SAMPLES = 10
 
@@ -129,7 +128,7 @@ def list_letters(
         letters = [_as_json(letter) for letter in found.letters]
         print_summary({**figures, "letters": letters}, as_json=True)
         return
-    _print_table(found.letters)
+    _print_letters(found.letters)
     print_summary(figures, as_json=False)
 
 
@@ -164,20 +163,14 @@ def _shown(value: bytes | None) -> Text:
     return Text(safe if len(safe) <= _MAX_SHOWN_CHARS else safe[:_MAX_SHOWN_CHARS] + "…")
 
 
-def _print_table(letters: deque[Letter]) -> None:
-    if not letters:
-        return
-    table = Table("place", "when (UTC)", "reason", "detail", "value", box=None)
+def _print_letters(letters: deque[Letter]) -> None:
+    """Print two lines each: a table would cut places and values to fit a terminal."""
+    out = Console(soft_wrap=True, highlight=False, emoji=False)
     for letter in letters:
         moment = datetime.fromtimestamp(letter.time_ms / 1000, UTC)
-        table.add_row(
-            letter.place,
-            f"{moment:%Y-%m-%d %H:%M:%S}",
-            letter.reason,
-            _shown(letter.detail.encode()),
-            _shown(letter.value),
-        )
-    Console().print(table)
+        why = Text(f"{letter.place}  {moment:%Y-%m-%d %H:%M:%S}Z  {letter.reason}: ", style="bold")
+        out.print(why + _shown(letter.detail.encode()))
+        out.print(Text("    ") + _shown(letter.value))
 
 
 @app.command("replay")
@@ -287,8 +280,8 @@ def _verdict(value: bytes | None) -> str:
 
 
 def _print_samples(samples: list[Copy]) -> None:
-    table = Table("place", "before", "after", box=None)
+    out = Console(soft_wrap=True, highlight=False, emoji=False)
     for copy in samples:
-        table.add_row(copy.letter.place, _shown(copy.before), _shown(copy.value))
-    if samples:
-        Console().print(table)
+        out.print(Text(copy.letter.place, style="bold"))
+        out.print(Text("  - ", style="red") + _shown(copy.before))
+        out.print(Text("  + ", style="green") + _shown(copy.value))

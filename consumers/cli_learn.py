@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 
 from consumers.cli_data import ItemsOption, JsonFlag, LimitOption, LogArgument, SetOption
@@ -21,8 +20,6 @@ from consumers.evaluations import (
     union_sources,
 )
 from evaluation.learning import train_on
-from models.training import Trainer
-from models.weights import save_weights
 
 
 def train(
@@ -41,6 +38,11 @@ def train(
     Example: `headwater train log.jsonl --out weights && HEADWATER_RANKING__WEIGHTS=weights
     headwater worker`
     """
+    import torch
+
+    from models.training import Trainer
+    from models.weights import save_weights
+
     started = time.monotonic()
     settings, _, _ = settings_for(log, repeats, overrides or ())
     torch.set_num_threads(settings.ranking.torch_threads)

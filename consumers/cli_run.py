@@ -17,7 +17,6 @@ from consumers.console import print_summary, progress_bar, say
 from consumers.demo import DemoOptions, run_demo
 from consumers.produce import produce_interactions
 from consumers.redis_client import without_password
-from consumers.run_worker import run_worker
 from consumers.security import kafka_options, refuse_unnamed
 from consumers.simulated_logs import write_logs
 from consumers.stack import Stack
@@ -88,6 +87,8 @@ def up(as_json: JsonFlag = False) -> None:
         else:
             for name, address in addresses.items():
                 typer.echo(f"{name:7s} {address}")
+            say("for the commands in another terminal:")
+            say(f"  export HEADWATER_KAFKA={kafka} HEADWATER_REDIS={redis}")
 
     with ScratchFolder("headwater-up-") as scratch:
         stack = Stack(
@@ -106,6 +107,8 @@ def up(as_json: JsonFlag = False) -> None:
 
 
 async def _up(settings: Settings, stack: Stack, ready: object) -> None:
+    from consumers.app import run_worker  # Here: torch and Faust take a second or two to load.
+
     assert callable(ready)
     async with stop_on_signals() as stop:
         await asyncio.to_thread(stack.start)
@@ -131,6 +134,8 @@ def worker(
     Example: `HEADWATER_KAFKA=localhost:9092 HEADWATER_REDIS=redis://localhost:6379/0
     headwater worker`
     """
+    from consumers.app import run_worker
+
     settings = load_settings()
     brokers, redis_url = kafka_of(settings, kafka), redis_of(settings, redis)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -18,13 +19,17 @@ from consumers.security import redis_options
 from consumers.state_views import show_explanation, show_item, show_user
 from consumers.worker_client import ask_worker, health_of
 from stream.answers import StateAnswers
-from stream.errors import ConfigurationError
+from stream.errors import ConfigurationError, PartitionElsewhere
 
 JsonAnswer = Annotated[
     bool, typer.Option("--json", help="Print the answer as one JSON object, last line of stdout.")
 ]
 HealthOption = Annotated[
-    str | None, typer.Option(help="A running worker's health address, http://127.0.0.1:PORT.")
+    list[str] | None,
+    typer.Option(
+        help="A running worker's health address, http://127.0.0.1:PORT; repeated, each is asked "
+        "until one holds the partition."
+    ),
 ]
 LogOption = Annotated[
     str | None, typer.Option(help="Replay this log here and answer from it, without a worker.")
@@ -130,9 +135,14 @@ def inspect(
         raise typer.Exit(1)
 
 
-def _ask(health: str | None, path: str, **query: str) -> dict[str, Any]:
-    settings = load_settings()
-    return ask_worker(health_of(health, settings.worker.health_port), path, **query)
+def _ask(health: list[str] | None, path: str, **query: str) -> dict[str, Any]:
+    """Ask each worker until one holds the partition in question; the last one's refusal counts."""
+    port = load_settings().worker.health_port
+    *others, last = [health_of(each, port) for each in health or ()] or [health_of(None, port)]
+    for address in others:
+        with suppress(PartitionElsewhere):
+            return ask_worker(address, path, **query)
+    return ask_worker(last, path, **query)
 
 
 def _inspect(answers: StateAnswers, kind: Kind, id: bytes) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import SettingsError
 
+from consumers.addresses import bootstrap_servers
 from consumers.snapshots import SnapshotStore
 from models.fusion import FusionRanker
 from models.ranking import Ranker
@@ -41,8 +42,14 @@ def _explain(error: ValidationError) -> str:
     return "; ".join(lines)
 
 
-# Names with our prefix that are not settings: the tests' own.
-_OTHERS = {"HEADWATER_REQUIRE_SERVERS", "HEADWATER_TEST_DATA"}
+# Names with our prefix that are not settings: the tests' own, the client's pytest plugin's, and
+# the image that docker/compose.yaml takes from the same shell.
+_OTHERS = {
+    "HEADWATER_COMMAND",
+    "HEADWATER_IMAGE",
+    "HEADWATER_REQUIRE_SERVERS",
+    "HEADWATER_TEST_DATA",
+}
 
 
 def _refuse_unknown() -> None:
@@ -76,6 +83,8 @@ def load_settings(overrides: Sequence[str] = ()) -> Settings:
     _refuse_unknown()
     try:
         settings = Settings()
+        if settings.kafka:
+            bootstrap_servers(settings.kafka)
         if not overrides:
             return settings
         values = settings.model_dump()

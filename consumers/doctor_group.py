@@ -11,8 +11,9 @@ Key = tuple[str, int]
 
 # What to do where a group's state no longer belongs to its topics.
 RECREATED = (
-    "take a new HEADWATER_WORKER__GROUP and a new HEADWATER_DATA_DIR, and raise HEADWATER_EPOCH so "
-    "that the new lists replace the old ones"
+    "take a new HEADWATER_WORKER__GROUP, HEADWATER_DATA_DIR, HEADWATER_TOPICS__ITEM_DELTAS and "
+    "HEADWATER_TOPICS__ITEM_SIGNALS, and raise HEADWATER_EPOCH so that the new lists replace the "
+    "old ones (docs/operations.md)"
 )
 
 
@@ -65,7 +66,8 @@ def judge_group(facts: GroupFacts, interactions: str, num_partitions: int) -> li
                 status="warn",
                 text=f"{name}: no worker runs, {lag:,} records wait",
                 advice="start `headwater worker`; where the group is not meant to go on, delete "
-                f"it: kafka-consumer-groups.sh --delete --group {facts.group}",
+                f"it: kafka-consumer-groups.sh --bootstrap-server HOST:PORT --delete --group "
+                f"{facts.group}",
             )
         )
     elif not facts.num_members:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from aiokafka.errors import KafkaError as AioKafkaError
@@ -12,6 +12,7 @@ from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient, OffsetSpec
 from kafka.errors import KafkaError
 
+from consumers.addresses import bootstrap_servers, why_silent
 from consumers.doctor_group import GroupFacts, Key, judge_group
 from consumers.doctor_topics import judge_topics
 from consumers.findings import Finding
@@ -53,12 +54,12 @@ async def look_at_kafka(
         advice = "ask whoever keeps this Kafka for its listener, certificate, user and password"
         return [Finding(check="kafka.security", status="fail", text=str(error), advice=advice)]
     except (KafkaError, AioKafkaError, HeadwaterError, OSError) as error:
-        cause = error.__cause__ or error
+        reason = await _why_silent(brokers, error, timeout_s)
         return [
             Finding(
                 check="kafka.reachable",
                 status="fail",
-                text=f"Kafka at {brokers} does not answer ({cause or type(cause).__name__})",
+                text=f"Kafka at {brokers} does not answer ({reason})",
                 advice="start it, or set HEADWATER_KAFKA to where it listens; is a firewall or "
                 "advertised.listeners in the way?",
             )
@@ -67,11 +68,26 @@ async def look_at_kafka(
         settings.topics.interactions: "HEADWATER_TOPICS__PARTITIONS",
         settings.topics.item_deltas: "HEADWATER_TOPICS__ITEM_PARTITIONS",
     }
-    return [
+    findings = [
         *_judge_cluster(brokers, seen),
         *judge_topics(specs, found, seen.topics, seen.group, counts),
         *judge_group(seen.group, settings.topics.interactions, settings.topics.partitions),
     ]
+    # The judges write commands as documentation does; here the address is known.
+    return [replace(each, advice=each.advice.replace("HOST:PORT", brokers)) for each in findings]
+
+
+async def _why_silent(brokers: str, error: BaseException, timeout_s: float) -> str:
+    """Say for each server what is wrong; where a port is open, also what the client said."""
+    servers = bootstrap_servers(brokers)
+    reasons = await asyncio.gather(
+        *(why_silent(host, port, timeout_s=timeout_s) for host, port in servers)
+    )
+    cause = error.__cause__ or error
+    said = (
+        [str(cause) or type(cause).__name__] if any("listens there" in r for r in reasons) else []
+    )
+    return "; ".join([*reasons, *said])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

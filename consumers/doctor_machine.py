@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
-import torch
-
 from consumers.findings import Finding
 from consumers.rankers import load_network
 from consumers.snapshot_objects import ObjectFolder
@@ -39,6 +37,8 @@ def look_at_machine(settings: Settings) -> list[Finding]:
 
 
 def _look_at_device(settings: Settings) -> list[Finding]:
+    import torch  # Here, so that no other command waits for it.
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     ranking = settings.ranking
     text = f"{cores} core(s) for this process, {ranking.torch_threads} torch thread(s)"
@@ -56,6 +56,8 @@ def _look_at_device(settings: Settings) -> list[Finding]:
 
 
 def _cuda_name() -> str:
+    import torch
+
     properties = torch.cuda.get_device_properties(0)
     return f"{properties.name}, {properties.total_memory / _GIB:.0f} GiB"
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
+from consumers.addresses import why_silent
 from consumers.findings import Finding
 from consumers.redis_client import connect_redis, redis_failure
 from consumers.security import redis_options
@@ -16,6 +18,7 @@ from stream.settings import Settings
 
 # Scripts, HSET with several fields, PEXPIRE: all older; nothing below was tested.
 _OLDEST = (6, 0)
+_PORT = 6379
 _GIB = 2**30
 
 
@@ -40,16 +43,29 @@ async def look_at_redis(settings: Settings, url: str | None, *, timeout_s: float
             return [
                 Finding(check="redis.security", status="fail", text=str(failure), advice=advice)
             ]
+        reason = await _why_silent(url, error, timeout_s)
         return [
             Finding(
                 check="redis.reachable",
                 status="fail",
-                text=f"Redis does not answer ({error or type(error).__name__})",
+                text=f"Redis does not answer ({reason})",
                 advice="start it, or set HEADWATER_REDIS to where it listens (user and password "
                 "are part of the URL)",
             )
         ]
     return judge_redis(info, is_cluster=settings.sink.cluster)
+
+
+async def _why_silent(url: str, error: Exception, timeout_s: float) -> str:
+    """Say what is wrong at the URL's host and port; of the URL nothing else is shown."""
+    said = str(error) or type(error).__name__
+    parts = urlsplit(url)
+    if not parts.hostname:
+        return said  # A socket of this machine.
+    reason = await why_silent(parts.hostname, parts.port or _PORT, timeout_s=timeout_s)
+    if "Redis" in reason:
+        return said  # It answers, but does not let us in.
+    return f"{reason}; {said}" if "listens there" in reason else reason
 
 
 async def _read_info(settings: Settings, url: str, timeout_s: float) -> dict[str, Any]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from consumers.configuration import (
     differing,
@@ -24,8 +23,6 @@ from evaluation.adapters import AdapterError, DataSet
 from evaluation.bootstrap import paired_bootstrap
 from evaluation.metrics import gains
 from evaluation.prequential import Contender, Outcome, Prequential, Protocol
-from models.network import NetworkConfig
-from models.training import Trainer
 from stream.candidates import SOURCES
 from stream.decode import decode_events
 from stream.errors import ConfigurationError
@@ -34,6 +31,9 @@ from stream.pipeline import Pipeline
 from stream.replay import Replay
 from stream.settings import Settings
 from stream.slab import Slab
+
+if TYPE_CHECKING:
+    from models.network import NetworkConfig
 
 RANKERS = ("fusion", "network")
 # What a wire log is tested with where nothing is said; a data set knows its own.
@@ -167,6 +167,8 @@ def make_replay(
 
 def network_config(settings: Settings) -> NetworkConfig:
     """Return the shapes of a network over these settings' features."""
+    from models.network import NetworkConfig
+
     return NetworkConfig(
         dim=settings.catalogue.dim,
         num_sources=len(SOURCES),
@@ -186,6 +188,8 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
     Raises:
         ConfigurationError: The log or a setting cannot be used.
     """
+    import torch  # Here, as in all that commands are made of: only who needs it waits for it.
+
     started = time.monotonic()
     settings, data_set, allow_repeats = settings_for(log, plan.repeats, plan.overrides)
     torch.set_num_threads(settings.ranking.torch_threads)
@@ -276,6 +280,8 @@ def _contender(name: str, settings: Settings, replay: Replay) -> Contender:
         return Contender(name=name, pipeline=replay.pipeline, ranker=make_fusion(settings))
     if settings.ranking.weights is not None:
         return Contender(name=name, pipeline=replay.pipeline, ranker=load_network(settings))
+    from models.training import Trainer
+
     trainer = Trainer(network_config(settings), seed=0)
     return Contender(name=name, pipeline=replay.pipeline, ranker=trainer.scorer(), trainer=trainer)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from consumers.configuration import make_fusion
 from models.errors import WeightsInvalid
 from models.ranking import Ranker
-from models.scorer import TorchScorer
-from models.weights import load_weights
 from stream.errors import ConfigurationError
 from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from models.scorer import TorchScorer
 
 # 1 January 2020, s. Hours since then fill the six digits of a version in the year 2134.
 _SEQUENCE_START_S = 1_577_836_800
@@ -51,6 +53,9 @@ def load_network(settings: Settings) -> TorchScorer:
     Raises:
         ConfigurationError: None are named, or they cannot be used; says why.
     """
+    from models.scorer import TorchScorer  # Here: who ranks by fusion needs no torch.
+    from models.weights import load_weights
+
     path = settings.ranking.weights
     if path is None:
         message = (

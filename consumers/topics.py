@@ -239,7 +239,7 @@ async def _admin(
                 raise ServerRefused(reason) from error
             message = (
                 f"expected Kafka at {brokers} to answer within {timeout_s:.0f} s, it did not "
-                f"({error or type(error).__name__}): is it running, is HEADWATER_KAFKA right?"
+                f"({str(error) or type(error).__name__}): is it running, is HEADWATER_KAFKA right?"
             )
             raise ServerUnreachable(message) from error
         yield admin

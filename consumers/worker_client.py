@@ -9,10 +9,17 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from consumers.questions import TIMEOUT_S
-from stream.errors import ConfigurationError, HeadwaterError, ServerUnreachable
+from stream.errors import (
+    ConfigurationError,
+    HeadwaterError,
+    PartitionElsewhere,
+    ServerUnreachable,
+)
 
 # Longer than the worker's own bound, so that its answer says why.
 _MARGIN_S = 5.0
+# HTTP's status for a question that another one can answer.
+_MISDIRECTED = 421
 # No proxy of the environment between two processes of one machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -41,6 +48,7 @@ def ask_worker(health: str, path: str, **query: str) -> dict[str, Any]:
 
     Raises:
         ServerUnreachable: No worker answers there.
+        PartitionElsewhere: Another worker holds the partition in question.
         HeadwaterError: The worker cannot answer; says why.
     """
     url = f"{health}{path}?{urlencode(query)}"
@@ -48,8 +56,9 @@ def ask_worker(health: str, path: str, **query: str) -> dict[str, Any]:
         with _OPENER.open(url, timeout=TIMEOUT_S + _MARGIN_S) as reply:
             found: dict[str, Any] = json.load(reply)
     except urllib.error.HTTPError as error:
+        kind = PartitionElsewhere if error.code == _MISDIRECTED else HeadwaterError
         with error:
-            raise HeadwaterError(_reason(error, health)) from error
+            raise kind(_reason(error, health)) from error
     except (OSError, ValueError) as error:
         message = (
             f"expected a worker at {health}, it did not answer ({error}): is it running, is this "

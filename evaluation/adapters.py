@@ -37,6 +37,8 @@ __all__ = [
 ]
 
 DATA_SETS: tuple[DataSet, ...] = (*MOVIES, *NEWS, *SHOPS, *VIDEOS)
+# Of a folder that is no data set, named where that is said.
+_MAX_NAMES = 8
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,7 +61,12 @@ def recognise(folder: Path) -> DataSet:
         raise AdapterError(message)
     known = "; ".join(f"{each.name}: {', '.join(each.files)}" for each in DATA_SETS)
     known = known.replace("|", " or ")
-    message = f"{folder}: expected a wire log or the files of a known data set ({known})"
+    names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+    found = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
+    message = (
+        f"{folder.resolve()}: expected a wire log or the files of a known data set, found "
+        f"{found or 'none'}; known are {known} (docs/data-sets.md)"
+    )
     raise AdapterError(message)
 
 

@@ -7,13 +7,16 @@ Used by ``headwater train`` (weights for a worker) and by ``headwater evaluate -
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.training import Trainer, TrainingLabels
 from stream.events import Action, EventBatch
 from stream.outcomes import Refresh
 from stream.replay import Replay
+
+if TYPE_CHECKING:
+    from models.training import Trainer, TrainingLabels
 
 # Events per optimiser step; their users' candidates are as of the cut's beginning.
 _CUT = 32
@@ -43,6 +46,8 @@ def labels_of(
         duration = int(events.duration_ms[index])
         if int(events.types[index]) == Action.WATCH and duration > 0:
             completions[user] = min(1.0, int(events.watch_ms[index]) / duration)
+    from models.training import TrainingLabels  # Here, so that no other command loads torch.
+
     return TrainingLabels(
         targets=targets,
         actions=events.types[np.array(indices)].astype(np.uint8),

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +25,14 @@ from evaluation.facts import Facts
 from evaluation.learning import labels_of
 from evaluation.metrics import by_decile, means, rank_of
 from models.ranking import Ranker
-from models.training import Trainer
 from stream.candidates import SOURCES, CandidateBatch, UserBatch
 from stream.events import Action, EventBatch
 from stream.outcomes import Refresh
 from stream.pipeline import Pipeline
 from stream.replay import Replay
+
+if TYPE_CHECKING:
+    from models.training import Trainer
 
 # Actions that are a target: a wish for the item. The rest is only learned.
 _TARGETS = (Action.WATCH, Action.LIKE, Action.COMMENT, Action.SHARE)

@@ -49,7 +49,7 @@ def say_to_log(message: str) -> None:
 
 def default_cache_dir() -> Path:
     """Return the folder in which downloaded jars stay between runs."""
-    return Path.home() / ".cache" / "headwater"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headwater"
 
 
 def read_lock(path: Path = LOCK_PATH) -> tuple[LockedJar, ...]:

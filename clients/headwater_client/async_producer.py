@@ -51,7 +51,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         buffer_timeout_ms: How long to wait for room.
         connect_timeout_ms: Bound of :meth:`start`.
         client_options: Further options of ``AIOKafkaProducer``: security, ``client_id``, ...
-        now_ms: Clock of events without ``ts``.
+        now_ms: Clock of events without ``ts``, and of what lies in the future.
     """
 
     def __init__(

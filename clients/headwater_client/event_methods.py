@@ -14,6 +14,7 @@ from typing import Generic, TypeVar, Unpack
 from headwater_client.records import (
     Context,
     OutgoingRecord,
+    check_time,
     interaction_record,
     item_record,
     make_interaction,
@@ -49,6 +50,7 @@ class EventMethods(ABC, Generic[Sent]):
 
     def send(self, event: Interaction) -> Sent:
         """Send an event that was made elsewhere; sent again, it counts once."""
+        check_time(event, self._now_ms())
         return self._dispatch(interaction_record(event, self._topic))
 
     def watch(

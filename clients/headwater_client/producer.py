@@ -56,7 +56,7 @@ class EventProducer(EventMethods[Delivery]):
         buffer_timeout_ms: How long to wait for room, and for the topic at its first record.
         connect_timeout_ms: Bound of connecting, here.
         client_options: Further options of ``kafka.KafkaProducer``: security, ``client_id``, ...
-        now_ms: Clock of events without ``ts``.
+        now_ms: Clock of events without ``ts``, and of what lies in the future.
 
     Raises:
         KafkaUnreachable: Kafka did not answer within ``connect_timeout_ms``.

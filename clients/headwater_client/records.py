@@ -9,7 +9,15 @@ from typing import Any, TypedDict
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from headwater_client.errors import InvalidEvent
-from headwater_client.wire import MAX_ITEM_BYTES, MAX_VALUE_BYTES, ActionName, Id, Interaction, Item
+from headwater_client.wire import (
+    MAX_FUTURE_MS,
+    MAX_ITEM_BYTES,
+    MAX_VALUE_BYTES,
+    ActionName,
+    Id,
+    Interaction,
+    Item,
+)
 
 # What a waiting record holds beside its bytes, futures and callbacks: measured with tracemalloc,
 # 2.0 KB in EventProducer, 3.1 KB in AsyncEventProducer (its task included).
@@ -75,6 +83,25 @@ def make_interaction(
         return Interaction(type=action, **values)
     except ValidationError as error:
         raise InvalidEvent(_complaint(f"a {action}", error)) from error
+
+
+def check_time(event: Interaction, now_ms: int) -> None:
+    """Refuse an event from the future by this machine's clock.
+
+    Headwater judges by Kafka's clock, which may differ: what passes here may still become a dead
+    letter there, but no wrong unit or time zone gets that far.
+
+    Raises:
+        InvalidEvent: Headwater would reject it, if Kafka's clock agrees with ours.
+    """
+    ahead_ms = event.ts - now_ms
+    if ahead_ms > MAX_FUTURE_MS:
+        message = (
+            f"expected ts at most {MAX_FUTURE_MS // 60_000} minutes after now, it is "
+            f"{ahead_ms / 60_000:,.0f} minutes after ({event.event_id!r}): is it in UTC, and is "
+            "this machine's clock right?"
+        )
+        raise InvalidEvent(message)
 
 
 def interaction_record(event: Interaction, topic: str) -> OutgoingRecord:

@@ -25,6 +25,8 @@ MAX_TIME_MS = 4_102_444_800_000
 MAX_WATCH_MS = 604_800_000
 # Largest position in a list, inclusive.
 MAX_POSITION = 1_000_000
+# How far ``ts`` may lie after the record's own Kafka timestamp.
+MAX_FUTURE_MS = 300_000
 MAX_TEXT_CHARS = 256
 MAX_TITLE_CHARS = 1024
 MAX_TAGS = 64

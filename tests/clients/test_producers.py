@@ -149,6 +149,7 @@ def test_what_headwater_would_reject_is_not_sent(send: Send, kafka: str, topic: 
         call("like", "u", "i", ts=1.5),
         call("like", "u", "i", ts=-1),
         call("like", "u", "i", ts=time.time_ns()),
+        call("like", "u", "i", ts=time.time_ns() // 1_000_000 + 3_600_000),
         call("watch", "u", "i", watch_ms=5, duration_ms=0),
         call("watch", "u", "i", watch_ms=None, duration_ms=5),
         call("like", "u", "i", device="x" * wire.MAX_VALUE_BYTES),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,12 @@ def test_words_are_completed() -> None:
             },
         )
         assert expected in result.stdout, result.stdout + result.stderr
+
+
+def test_completion_and_help_do_not_wait_for_torch() -> None:
+    code = "import sys, consumers.cli; print(sorted({'torch', 'faust'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_command_is_in_the_root_help() -> None:

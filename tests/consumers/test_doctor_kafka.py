@@ -18,9 +18,10 @@ from typer.testing import CliRunner
 from consumers.cli import app
 from consumers.configuration import load_settings
 from consumers.doctor import examine
-from consumers.doctor_kafka import look_at_kafka, specs_of
+from consumers.doctor_kafka import look_at_kafka
 from consumers.findings import Finding
-from consumers.topics import ensure_topics
+from consumers.topics import ensure_topics, topic_specs
+from local.redis import RedisServer
 from stream.settings import Settings
 
 WAIT_S = 30.0
@@ -53,7 +54,7 @@ def tag() -> str:
 
 
 def make_topics(kafka: str, settings: Settings) -> None:
-    asyncio.run(ensure_topics(kafka, specs_of(settings)))
+    asyncio.run(ensure_topics(kafka, topic_specs(settings.topics)))
 
 
 def commit(kafka: str, settings: Settings, offsets: dict[int, int]) -> None:
@@ -84,9 +85,18 @@ def test_kafka_down_is_one_finding(free_port: Callable[[], int]) -> None:
     settings = load_settings(())
     (found,) = look(f"127.0.0.1:{free_port()}", settings, timeout_s=1.0).values()
     assert (found.check, found.status) == ("kafka.reachable", "fail")
+    assert "nothing listens at 127.0.0.1:" in found.text
     assert "start it" in found.advice and "HEADWATER_KAFKA" in found.advice
     (unset,) = look(None, settings).values()
     assert unset.status == "fail" and "headwater up" in unset.advice
+
+
+@pytest.mark.redis
+def test_redis_in_kafkas_place_is_named(redis_server: Callable[..., RedisServer]) -> None:
+    port = redis_server().port
+    (found,) = look(f"127.0.0.1:{port}", load_settings(()), timeout_s=1.0).values()
+    assert (found.check, found.status) == ("kafka.reachable", "fail")
+    assert "a Redis server answers there" in found.text
 
 
 @pytest.mark.kafka
@@ -129,6 +139,7 @@ def test_create_time_short_retention_and_a_wrong_policy_name_the_command(
     found = look(kafka, settings)
     stamp = found["kafka.topic.timestamp_type"]
     assert stamp.status == "warn"
+    assert f"--bootstrap-server {kafka} " in stamp.advice
     assert f"--entity-name {settings.topics.interactions}" in stamp.advice
     assert "--add-config message.timestamp.type=LogAppendTime" in stamp.advice
     assert "--add-config retention.ms=604800000" in found["kafka.topic.retention"].advice

@@ -89,11 +89,11 @@ def test_alerts_are_of_the_four_kinds_asked_for_and_say_what_to_do() -> None:
     text = json.dumps(RULES)
     for metric in ("lag_records", "freshness_seconds", "dead_letters_total", "table_bound"):
         assert f"headwater_{metric}" in text
-    page = (FOLDER.parent / "docs" / "containers.md").read_text()
+    page = (FOLDER.parent / "docs" / "operations.md").read_text()
     for rule in RULES:
         assert rule["labels"]["severity"] in ("info", "warning", "critical")
         assert rule["annotations"]["summary"] and rule["annotations"]["description"]
-        assert f"| `{rule['alert']}` |" in page, f"{rule['alert']}: no row in docs/containers.md"
+        assert f"| `{rule['alert']}` |" in page, f"{rule['alert']}: no row in docs/operations.md"
     names = [rule["alert"] for rule in RULES]
     assert len(set(names)) == len(names)
 

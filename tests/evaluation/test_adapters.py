@@ -241,7 +241,7 @@ def test_other_parquet_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_folder_says_what_is_known(tmp_path: Path) -> None:
-    with pytest.raises(AdapterError, match=r"known data set \(ml-100k: ratings\.csv, ml-100k"):
+    with pytest.raises(AdapterError, match=r"found none; known are ml-100k: ratings\.csv, ml-100k"):
         wire_lines(tmp_path)
 
 

@@ -1,13 +1,17 @@
-"""The documentation's code runs: every Python block, in order, against real servers.
+"""The documentation's code runs: Python and shell, in order, against real servers.
 
-Blocks of a page make one program. A block with tests in it is a test file instead, named by its
-first line (``# test_feed.py``), and runs under pytest with the client's plugin. Blocks of shell are
-not run; the commands of ``headwater`` in them have to exist.
+Python blocks of a page make one program. A block with tests in it is a test file instead, named by
+its first line (``# test_feed.py``), and runs under pytest with the client's plugin. Blocks marked
+``sh`` run one after the other, as a person types them, all of one page in one folder that has a
+``log.jsonl``; lines that something else here stands for (``NOT_HERE``) are left out.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +24,8 @@ from consumers.cli import app
 from headwater_client import EventProducer, RecommendationReader
 from headwater_client.engine_process import EngineProcess
 from tests.clients.pytest_runs import COMMAND, ROOT, environment, run_pytest_files
+from tests.integration.workers import until
+from tests.wire_logs import wire_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
@@ -27,13 +33,26 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 PAGES = [
     "README.md",
     "clients/README.md",
+    "docs/getting-started.md",
+    "docs/how-it-works.md",
+    "docs/operations.md",
     "docs/produce-from-your-application.md",
     "docs/read-from-your-application.md",
     "docs/replay-logs-in-your-tests.md",
 ]
 # How pages name the servers of the reader; longer names first.
 REDIS_NAMES = ("redis://HOST:PORT/0", "redis://localhost:6379/0")
+HEALTH_NAMES = ("http://HOST:PORT", "http://localhost:9108")
 KAFKA_NAMES = ("HOST:PORT", "localhost:9092")
+# Lines of shell that are not run, and what stands for them.
+NOT_HERE = {
+    r"(\S+/)?headwater (up|worker)\b": "the fixture `engine` is `headwater up`",
+    r"headwater demo\b": "tests/integration/test_commands.py runs it",
+    r"(git clone|cd|make|pip install) ": "the environment that these tests run in",
+    r"export HEADWATER_COMMAND=": "run_pytest_files names the command",
+}
+# What a block may need beside the engine; a page waits for machines that have it.
+PROGRAMS_OF_OTHERS = ("kcat", "redis-cli", "curl", "jq")
 COMMANDS = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 BOUND_S = 300.0
 
@@ -50,6 +69,39 @@ def is_for_pytest(block: str) -> bool:
 
 PROGRAMS = [page for page in PAGES if any(not is_for_pytest(b) for b in blocks(page, "python"))]
 TESTED = [page for page in PAGES if any(map(is_for_pytest, blocks(page, "python")))]
+
+
+def commands_of(block: str) -> list[str]:
+    """Return the commands of a shell block that are to be run."""
+    lines = block.replace("\\\n", " ").splitlines()
+    return [line for line in lines if not any(re.match(each, line) for each in NOT_HERE)]
+
+
+def shell_of(page: str) -> list[str]:
+    """Return the shell blocks of a page, without the lines that are not run."""
+    found = ["\n".join(commands_of(block)) for block in blocks(page, "sh")]
+    return [block for block in found if block.strip()]
+
+
+SHELLS = [page for page in PAGES if shell_of(page)]
+
+
+def with_addresses(text: str, engine: EngineProcess) -> str:
+    """Put the running servers in the place of the reader's."""
+    for names, address in (
+        (REDIS_NAMES, engine.redis),
+        (HEALTH_NAMES, engine.health),
+        (KAFKA_NAMES, engine.kafka),
+    ):
+        for name in names:
+            text = text.replace(name, address)
+    return text
+
+
+def write_log(folder: Path) -> None:
+    """Write the log that pages take for the reader's own."""
+    lines = wire_log(200, num_users=10, late_share=0.0)
+    (folder / "log.jsonl").write_bytes(b"\n".join(lines) + b"\n")
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +132,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory, warm_kernels: None) -> Iter
 @pytest.mark.parametrize("page", PROGRAMS)
 def test_python_of_a_page_runs(page: str, engine: EngineProcess, tmp_path: Path) -> None:
     program = "\n".join(block for block in blocks(page, "python") if not is_for_pytest(block))
-    for names, address in ((REDIS_NAMES, engine.redis), (KAFKA_NAMES, engine.kafka)):
-        for name in names:
-            program = program.replace(name, address)
     path = tmp_path / "page.py"
-    path.write_text(program)
+    path.write_text(with_addresses(program, engine))
     done = subprocess.run(
         # kafka-python complains about itself where it is imported as it is.
         [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", path],
@@ -98,11 +147,57 @@ def test_python_of_a_page_runs(page: str, engine: EngineProcess, tmp_path: Path)
     assert done.returncode == 0 and not done.stderr, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("page", SHELLS)
+def test_shell_of_a_page_runs(page: str, engine: EngineProcess, tmp_path: Path) -> None:
+    for program in PROGRAMS_OF_OTHERS:
+        if re.search(rf"(^|\| ){program} ", "\n".join(shell_of(page)), re.MULTILINE):
+            if shutil.which(program) is None:
+                pytest.skip(f"there is no {program} on the PATH")
+    write_log(tmp_path)
+    kept: list[str] = []
+    for block in shell_of(page):
+        script = "\n".join(["set -euo pipefail", *kept, block])
+        run_shell(with_addresses(script, engine), tmp_path)
+        kept += [line for line in block.splitlines() if line.startswith("export ")]
+        engine.settle()
+
+
+def run_shell(script: str, folder: Path) -> None:
+    """Run one block; one that only reads Redis is read again until something is there."""
+    programs = folder / "bin"
+    programs.mkdir(exist_ok=True)
+    headwater = programs / "headwater"
+    headwater.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
+    headwater.chmod(0o755)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    lines = [line for line in script.splitlines()[1:] if not line.startswith("export ")]
+    reads_only = bool(lines) and all(line.startswith("redis-cli ") for line in lines)
+
+    def run() -> str:
+        done = subprocess.run(
+            ["bash", "-c", script],
+            cwd=folder,
+            env=environment(PATH=path),
+            capture_output=True,
+            text=True,
+            timeout=BOUND_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{script}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    output = run()
+    if reads_only:
+        until(lambda: (said := run().splitlines()) and all(said), f"an answer to {script}")
+    assert "Traceback" not in output and "(error)" not in output, output
+
+
 @pytest.mark.parametrize("page", TESTED)
 def test_tests_of_a_page_pass(page: str, tmp_path: Path) -> None:
     files = {}
     for block in filter(is_for_pytest, blocks(page, "python")):
         files[block.splitlines()[0].removeprefix("# ")] = block
+    write_log(tmp_path)
     done = run_pytest_files(tmp_path, files, bound_s=BOUND_S)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout and "skipped" not in done.stdout, done.stdout

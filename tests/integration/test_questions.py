@@ -60,6 +60,8 @@ def test_a_user_of_another_worker_names_the_partition(deploy: Deploy) -> None:
     partition = partition_of_id(b"u1", 2)
     assert f"partition {partition} of interactions" in refused.stderr.decode()
     assert b"Traceback" not in refused.stderr
+    everybody = [word for each in workers for word in ("--health", each.health)]
+    assert summary_of(deployment.run("inspect", "user", "u1", *everybody, "--json"))["is_known"]
 
 
 def test_the_doctor_sees_who_works_and_what_waits_afterwards(deploy: Deploy) -> None:
