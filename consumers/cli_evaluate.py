@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,8 +14,9 @@ from consumers.cli_data import ItemsOption, JsonFlag, LimitOption, SetOption
 from consumers.console import say
 from consumers.evaluation_report import print_evaluation
 from consumers.evaluations import RANKERS, Evaluation, Plan, evaluate_log, one_of
+from consumers.log_plans import LogPlan, read_log_plans, short_name
 from evaluation.plots import PlotError, check_plot, plot_curves
-from evaluation.quality_table import markdown_table, write_table
+from evaluation.quality_table import markdown_page, write_table
 from stream.candidates import SOURCES
 from stream.errors import ConfigurationError
 
@@ -63,6 +65,10 @@ def evaluate(
     table: Annotated[
         Path | None, typer.Option(help="Markdown page: a row per log and contender goes into it.")
     ] = None,
+    per_log: Annotated[
+        Path | None,
+        typer.Option(help="TOML: per log how much is tested, and settings tuned for it, beside."),
+    ] = None,
     overrides: SetOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -91,7 +97,8 @@ def evaluate(
         overrides=tuple(overrides or ()),
         resamples=resamples,
     )
-    found = _evaluate(logs, plan, table, as_json=as_json)
+    plans = read_log_plans(per_log) if per_log else {}
+    found = _evaluate(logs, plan, plans, table, as_json=as_json)
     if plot is not None:
         curves = {
             name: {run["what"]: run["by_decile"] for run in each.runs}
@@ -106,16 +113,28 @@ def evaluate(
 
 
 def _evaluate(
-    logs: Sequence[str], plan: Plan, table: Path | None, *, as_json: bool
+    logs: Sequence[str],
+    plan: Plan,
+    plans: Mapping[str, LogPlan],
+    table: Path | None,
+    *,
+    as_json: bool,
 ) -> list[Evaluation]:
     """Evaluate log after log; what is done is shown and kept, for a later one may fail."""
     found: list[Evaluation] = []
     for log in logs:
-        found.append(evaluate_log(log, plan))
-        if not as_json:
-            print_evaluation(found[-1])
-        if table is not None:
-            _write_table(table, found)
+        own = plans.get(short_name(log), LogPlan())
+        common = replace(plan, every=plan.every or own.every, limit=plan.limit or own.limit)
+        asked = [(common, False)]
+        if own.tuned:
+            overrides = (*plan.overrides, *own.tuned)
+            asked.append((replace(common, overrides=overrides), True))
+        for each, is_tuned in asked:
+            found.append(replace(evaluate_log(log, each), is_tuned=is_tuned))
+            if not as_json:
+                print_evaluation(found[-1])
+            if table is not None:
+                _write_table(table, found)
     return found
 
 
@@ -143,8 +162,12 @@ def _contenders(
 
 def _names(found: Sequence[Evaluation]) -> list[str]:
     """Return the logs' names without where they lie, unless two are then alike."""
-    short = [Path(each.log).name.split(".")[0] for each in found]
-    return short if len(set(short)) == len(short) else [each.log for each in found]
+    short = {each.log: short_name(each.log) for each in found}
+    are_distinct = len(set(short.values())) == len(short)
+    return [
+        (short[each.log] if are_distinct else each.log) + (", tuned" if each.is_tuned else "")
+        for each in found
+    ]
 
 
 def _check_plot(path: Path) -> None:
@@ -155,9 +178,19 @@ def _check_plot(path: Path) -> None:
 
 
 def _write_table(path: Path, found: Sequence[Evaluation]) -> None:
-    named = zip(_names(found), found, strict=True)
-    rows = [(name, run) for name, each in named for run in each.runs]
+    plain: list[tuple[str, dict[str, Any]]] = []
+    tuned: list[tuple[str, dict[str, Any]]] = []
+    for name, each in zip(_names(found), found, strict=True):
+        rows = tuned if each.is_tuned else plain
+        rows += [(f"{name}{_tested(each)}", run) for run in each.runs]
     try:
-        write_table(path, markdown_table(rows))
+        write_table(path, markdown_page(plain, tuned))
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
+
+
+def _tested(found: Evaluation) -> str:
+    """Return what a table says of a log that is not tested whole."""
+    limit, every = found.protocol["limit"], found.protocol["every"]
+    first = f", first {limit:,} events" if limit is not None else ""
+    return first if every == 1 else f"{first}, 1 in {every}"

@@ -227,9 +227,10 @@ SAMPLES: Mapping[str, Sample] = {
             },
             "live_neighbours": _MEANS,
             "protocol": {
-                "warmup": 0.2, "tested_from_ms": 1749999997734, "every": 1, "repeats": "allow",
+                "warmup": 0.2, "tested_from_ms": 1749999997734, "every": 1, "limit": None,
+                "repeats": "allow",
             },
-            "settings": {"ranking.repeats": "allow"}, "seconds": 6.3,
+            "settings": {"ranking.repeats": "allow"}, "tuned": False, "seconds": 6.3,
         },
     ),
     "train": Sample(

@@ -85,6 +85,7 @@ class Evaluation:
         protocol: How it was tested.
         settings: That differ from the worker's defaults.
         seconds: Wall time.
+        is_tuned: Whether the settings were tuned for this log.
     """
 
     log: str
@@ -94,6 +95,7 @@ class Evaluation:
     protocol: dict[str, object] = field(default_factory=dict)
     settings: dict[str, object] = field(default_factory=dict)
     seconds: float = 0.0
+    is_tuned: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary contract: flat for one contender, ``runs`` for several."""
@@ -101,6 +103,7 @@ class Evaluation:
         tail = {
             "protocol": self.protocol,
             "settings": self.settings,
+            "tuned": self.is_tuned,
             "seconds": self.seconds,
         }
         if len(self.runs) == 1:
@@ -217,6 +220,7 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
             "warmup": protocol.warmup,
             "tested_from_ms": protocol.warmup_until_ms,
             "every": protocol.every,
+            "limit": plan.limit,
             "repeats": settings.ranking.repeats,
         },
         settings=differing(settings),

@@ -49,6 +49,21 @@ def markdown_table(rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def markdown_page(
+    plain: Sequence[tuple[str, Mapping[str, Any]]], tuned: Sequence[tuple[str, Mapping[str, Any]]]
+) -> str:
+    """Return the table, and below it another one of logs with settings of their own, if any.
+
+    Args:
+        plain: Rows as of :func:`markdown_table`, with one set of settings for all logs.
+        tuned: Rows with settings tuned for each log.
+    """
+    if not tuned:
+        return markdown_table(plain)
+    parts = (("One set of settings for all logs", plain), ("Settings tuned for each log", tuned))
+    return "\n".join(f"**{title}**\n\n{markdown_table(rows)}" for title, rows in parts)
+
+
 def write_table(path: Path, table: str) -> None:
     """Put a table between the marks of a page, or make a page of it.
 

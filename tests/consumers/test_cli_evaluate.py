@@ -145,6 +145,36 @@ def test_several_logs_are_evaluated_one_after_the_other(world: Path, tmp_path: P
         run("evaluate", folder, folder, "--items", "x.jsonl")
 
 
+def test_a_log_may_have_settings_of_its_own(world: Path, tmp_path: Path) -> None:
+    plans, page = tmp_path / "logs.toml", tmp_path / "page.md"
+    plans.write_text("[log]\nlimit = 200\nevery = 3\n[log.tuned]\nranking.fusion_k = 5\n[absent]\n")
+    found = run(
+        "evaluate", world / "log.jsonl", "--ranker", "fusion", "--per-log", plans,
+        "--table", page, *SMALL,
+    )  # fmt: skip
+    plain, tuned = found["logs"]
+    assert [plain["tuned"], tuned["tuned"]] == [False, True]
+    assert (plain["events"], plain["protocol"]["limit"], plain["protocol"]["every"]) == (
+        200,
+        200,
+        3,
+    )
+    assert plain["protocol"] == tuned["protocol"]
+    assert tuned["settings"] == {**plain["settings"], "ranking.fusion_k": 5.0}
+    lines = page.read_text().splitlines()
+    assert lines.index("**One set of settings for all logs**") < lines.index(
+        "**Settings tuned for each log**"
+    )
+    assert [line.split("|")[1].strip() for line in lines if "fusion" in line] == [
+        "log, first 200 events, 1 in 3", "log, tuned, first 200 events, 1 in 3",
+    ]  # fmt: skip
+    # The command's own words come first.
+    found = run(
+        "evaluate", world / "log.jsonl", "--per-log", plans, "--every", 9, "--limit", 100, *SMALL
+    )
+    assert [(each["events"], each["protocol"]["every"]) for each in found["logs"]] == [(100, 9)] * 2
+
+
 def test_a_data_set_knows_where_its_tests_begin(tmp_path: Path) -> None:
     shown = "".join(
         f"{n}\tU{n % 3}\t11/15/2019 {n % 12 + 1}:00:01 AM\tN1 N2 N3 N4 N5 N6\tN{n % 4}-1\n"
@@ -155,7 +185,8 @@ def test_a_data_set_knows_where_its_tests_begin(tmp_path: Path) -> None:
     # 3 users' histories of 6, never tested, and 12 clicks.
     assert (found["events"], found["tested"]) == (30, 12)
     assert found["protocol"] == {
-        "warmup": 0.1, "tested_from_ms": 1_573_776_001_000, "every": 1, "repeats": "allow",
+        "warmup": 0.1, "tested_from_ms": 1_573_776_001_000, "every": 1, "limit": None,
+        "repeats": "allow",
     }  # fmt: skip
 
 
