@@ -23,7 +23,7 @@ DEMO_FLAGS := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(EVENTS),--events $(EV
   $(if $(SPEED),--speed $(SPEED)) $(if $(filter-out 0,$(HEADLESS)),--headless --json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix test-integration bench install lint
+.PHONY: help demo test check fix test-integration chaos-mutants bench install lint
 # bash would take an exported SECONDS as its clock; nothing below reads these from the environment.
 unexport SECONDS EVENTS SPEED HEADLESS
 
@@ -54,6 +54,9 @@ lint: $(STAMP)
 fix: $(STAMP) ## format the code and repair what the linter can
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
+
+chaos-mutants: $(STAMP) ## plant bugs one by one, each of which must be caught; one line per bug
+	@$(BIN)/python -m tests.chaos.mutants
 
 test-integration: $(STAMP) ## only the tests against Apache Kafka and Redis
 	$(BIN)/python -m pytest tests -q -m "kafka or redis" $(PYTEST)

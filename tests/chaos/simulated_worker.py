@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from state.item_limits import CatalogueLimits, ItemLimits
 from state.user_limits import UserLimits
@@ -60,6 +61,7 @@ EFFECTS = (
 )
 # What may be planted in the protocol; each must be caught.
 BUGS = (
+    "ack before fold",
     "snapshot before frames are acknowledged",
     "no watermark",
     "commit before durable",
@@ -123,6 +125,7 @@ class Worker:
         self.held: dict[Key, _Held] = {}
         self.is_paused = False
         self.num_read_signals = 0
+        self._unsent: dict[int, NDArray[np.int32]] = {}
         self._outboxes: list[deque[tuple[bytes, _Sent]]] = [
             deque() for _ in range(NUM_ITEM_PARTITIONS)
         ]
@@ -147,7 +150,7 @@ class Worker:
         return self.engine.items[partition].next_offset
 
     def is_idle(self) -> bool:
-        """Tell whether everything read is folded and everything derived is acknowledged."""
+        """Tell whether everything read is folded and everything taken or derived is sent."""
         is_folded = all(
             self.next_offset(key) == self.world.end(key) for key in self.assigned & {*self.held}
         )
@@ -156,7 +159,7 @@ class Worker:
             for kind, partition in self.assigned
             if kind == USERS
         )
-        return is_folded and is_sent and not any(self._outboxes)
+        return is_folded and is_sent and not any(self._outboxes) and not self._unsent
 
     def in_flight(self) -> list[tuple[int, bytes]]:
         """Return the frames that a dying worker may have on the wire: one per destination."""
@@ -186,6 +189,10 @@ class Worker:
             slab = self.world.read_interactions(partition, shard.tables.next_offset, count)
             if self.bug == "copies counted twice":
                 shard.origins[:] = 0
+            if self.bug == "ack before fold":
+                begin, shard.tables.next_offset = shard.tables.next_offset, slab.end
+                yield None
+                shard.tables.next_offset = begin
             folded = self.pipeline.fold_interactions(slab)
             yield "after fold"
             late_rejects = self.bug == "rejects after the snapshot"
@@ -257,10 +264,20 @@ class Worker:
             demand(is_higher or self.bug == "no watermark", "a watermark went back")
             yield "after item fold"
             if self.draw.random() < 0.4:
-                signals = self.pipeline.publish_signals(partition, 4)
-                yield "before signals sent"
-                self.world.signals += signals
-                yield "after signals sent"
+                yield from self._send_signals(partition)
+
+    def _send_signals(self, partition: int) -> Steps:
+        """Send what is new; until then its rows count as waiting, as in the shell's pacers."""
+
+        def take(rows: NDArray[np.int32]) -> NDArray[np.int32]:
+            self._unsent[partition] = rows
+            return rows
+
+        signals = self.pipeline.publish_signals(partition, 4, take)
+        yield "before signals sent"
+        self.world.signals += signals
+        self._unsent.pop(partition, None)
+        yield "after signals sent"
 
     def _read_signals(self) -> Steps:
         """Read every worker's signals, from the log's start in each life."""
@@ -278,7 +295,10 @@ class Worker:
     def _copy(self, key: Key) -> tuple[int, Arrays]:
         kind, partition = key
         held = self.engine.users if kind == USERS else self.engine.items
-        arrays = held[partition].arrays()
+        arrays = dict(held[partition].arrays())
+        if kind == ITEMS and partition in self._unsent:
+            unsent = self._unsent[partition]
+            arrays["dirty_rows"] = np.union1d(arrays["dirty_rows"], unsent).astype(np.int32)
         return self.next_offset(key), {name: np.array(each) for name, each in arrays.items()}
 
     def snapshot(self, key: Key) -> Steps:
@@ -358,6 +378,8 @@ class Worker:
             if key in self.held and key not in assigned:
                 del self.held[key]
                 (self.engine.users if key[0] == USERS else self.engine.items).pop(key[1])
+                if key[0] == ITEMS:
+                    self._unsent.pop(key[1], None)
         yield "after retain"
         for key in KEYS:
             if key in assigned and key not in self.held:

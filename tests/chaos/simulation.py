@@ -48,20 +48,12 @@ class Simulation:
         seed: Decides everything.
         bug: One of ``BUGS``, or none.
         num_events: Records that producers send.
-        demands_signals: Also demand that every item's newest signal says what its owner knows.
 
     Attributes:
         crashes: Effect to crashes right after it.
     """
 
-    def __init__(
-        self,
-        seed: int,
-        *,
-        bug: str | None = None,
-        num_events: int = 36,
-        demands_signals: bool = False,
-    ) -> None:
+    def __init__(self, seed: int, *, bug: str | None = None, num_events: int = 36) -> None:
         assert bug is None or bug in BUGS, bug
         self.seed = seed
         self.draw = random.Random(seed)
@@ -70,7 +62,6 @@ class Simulation:
         self.crashes: Counter[str] = Counter()
         self.num_steps = 0
         self._bug = bug
-        self._demands_signals = demands_signals
         self._num_started = 0
         self._late_frames: list[tuple[int, bytes]] = []
         self._favoured = EFFECTS[seed % len(EFFECTS)]
@@ -89,12 +80,7 @@ class Simulation:
             while not self._is_at_rest():
                 self._advance()
                 demand(self.num_steps < _MAX_STEPS, "the workers do not come to rest")
-            return check_rest(
-                self.world,
-                self.workers,
-                is_thorough=self.seed % 8 == 0,
-                demands_signals=self._demands_signals,
-            )
+            return check_rest(self.world, self.workers, is_thorough=self.seed % 8 == 0)
         except (AssertionError, HoleFound, ValueError, KeyError) as error:
             message = (
                 f"seed {self.seed}, step {self.num_steps}: {type(error).__name__}: {error}; again "

