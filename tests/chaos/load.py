@@ -83,7 +83,7 @@ class Accepted:
     at_s: float
 
 
-def events(seed: int, mix: Mix = Mix(), *, num_partitions: int = 3) -> Iterator[Sending]:  # noqa: B008
+def events(seed: int, mix: Mix = Mix(), *, num_partitions: int = 3) -> Iterator[Sending]:
     """Yield a seeded log without an end; times begin now, so that clocks matter as in life."""
     draw = random.Random(f"{seed} events")
     window: list[Sending] = []

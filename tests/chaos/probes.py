@@ -14,6 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ class ListProbe:
         self.reads = 0
         self.failed_reads = 0
         self.empty_reads = 0
+        self._had_trending = False
 
     def expect(self, accepted: Accepted) -> None:
         """Take an acknowledged event that a list should reflect."""
@@ -111,7 +113,9 @@ class ListProbe:
             self.failed_reads += 1
         else:
             self._take(users, versions)
-            self.empty_reads += bool(self._versions) and not has_trending
+            # A stranger's list is there some time after the first event, and from then on.
+            self.empty_reads += self._had_trending and not has_trending
+            self._had_trending = self._had_trending or bool(has_trending)
         self._age(users)
 
     def _take(self, users: list[str], versions: list[bytes | None]) -> None:
@@ -140,6 +144,14 @@ class ListProbe:
         """Return when a list of one of these partitions' users first became newer."""
         times = [at for number in partitions for at in list(self.writes[number]) if at > since_s]
         return min(times, default=None)
+
+    def longest_gap(self, partitions: set[int], since_s: float) -> float:
+        """Return the longest time without a newer list in any of these partitions, until now."""
+        gaps = [0.0]
+        for number in partitions:
+            times = [since_s, *(at for at in list(self.writes[number]) if at > since_s)]
+            gaps += [later - earlier for earlier, later in pairwise([*times, time.monotonic()])]
+        return max(gaps)
 
     def close(self) -> None:
         """Close the connection."""

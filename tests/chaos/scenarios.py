@@ -2,12 +2,7 @@
 
 A scenario is a function of a :class:`tests.chaos.world.World`. It starts workers, lets events in,
 breaks something, mends it, and returns figures of its own; what every row has (drain, invariants,
-recovery, staleness, memory) is the runner's work. A new one:
-
-1. write it in ``scenarios_<subject>.py`` under ``@scenario(...)``;
-2. name that module in ``MODULES``.
-
-It may use ``world.random`` and nothing else for its choices: the seed that the runner prints
+recovery, staleness, memory) is the runner's work. A new one: write it in a file ``scenarios_<subject>.py`` beside this one, under ``@scenario(...)``. It may use ``world.random`` and nothing else for its choices: the seed that the runner prints
 reproduces them.
 """
 
@@ -16,6 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,14 +21,8 @@ if TYPE_CHECKING:
 Figures = Mapping[str, object]
 Play = Callable[["World"], Figures | None]
 
-MODULES = (
-    "scenarios_broker",
-    "scenarios_workers",
-    "scenarios_records",
-    "scenarios_snapshots",
-)
-
-QUICK, FULL = "quick", "full"
+# ``make chaos``; ``make chaos-full`` too; only by name.
+QUICK, FULL, LONG = "quick", "full", "long"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +32,7 @@ class Scenario:
     Attributes:
         number: Of the table in docs/reliability.md.
         name: Short, in words; with the number it is what ``--only`` takes.
-        tier: ``quick`` (both tiers play it) or ``full``.
+        tier: ``quick`` (both tiers play it), ``full``, or ``long`` (played only by name).
         play: The function.
         settles: Whether it ends in a deployment that works: drained, stopped, compared with the
             oracle. False where the point is that workers refuse to work.
@@ -71,7 +61,9 @@ class Scenario:
 _REGISTRY: list[Scenario] = []
 
 
-def scenario(number: int, name: str, *, tier: str = FULL, **options: object) -> Callable[[Play], Play]:
+def scenario(
+    number: int, name: str, *, tier: str = FULL, **options: object
+) -> Callable[[Play], Play]:
     """Register a function as a row of the table."""
 
     def register(play: Play) -> Play:
@@ -83,6 +75,6 @@ def scenario(number: int, name: str, *, tier: str = FULL, **options: object) -> 
 
 def all_scenarios() -> list[Scenario]:
     """Return every scenario, by number and name."""
-    for module in MODULES:
-        importlib.import_module(f"tests.chaos.{module}")
+    for path in sorted(Path(__file__).parent.glob("scenarios_*.py")):
+        importlib.import_module(f"tests.chaos.{path.stem}")
     return sorted(_REGISTRY, key=lambda each: (each.number, each.name))

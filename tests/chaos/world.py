@@ -26,7 +26,9 @@ from tests.chaos.scenarios import Scenario
 from tests.integration.workers import Deployment, WorkerProcess, until
 
 RESTART_S = 0.5
-_RESTORED = re.compile(r"(\S+)/(\d+): (?:restored at offset|no snapshot, reading from offset) (\d+)")
+_RESTORED = re.compile(
+    r"(\S+)/(\d+): (?:restored at offset|no snapshot, reading from offset) (\d+)"
+)
 
 
 @dataclass
@@ -154,24 +156,33 @@ class World:
 
     def kill_and_restart(self, slot: Slot, **settings: object) -> None:
         """Kill -9 a worker, start it half a second later, and wait for its first list written."""
-        before = {key: each["next"] or 0 for key, each in self.offsets.positions.items()}
+        before = self.applied()
         begin_s = time.monotonic()
         held = self.kill(slot)
         time.sleep(RESTART_S)
+        restarted_s = time.monotonic()
         self.launch(slot, **settings).wait_ready()
-        self.note_recovery(begin_s, held)
+        self.note_recovery(begin_s, held, since_s=restarted_s)
         self.note_replay(slot, before)
         self.heal()
 
-    def note_recovery(self, begin_s: float, partitions: set[int]) -> float | None:
-        """Wait for the first accepted list of these partitions' users; keep how long it took."""
-        if not partitions:
-            return None
-        at_s: float = until(
-            lambda: self.lists.first_write_after(begin_s, partitions), "a list is written again"
-        )
-        self.recoveries_s.append(at_s - begin_s)
-        return at_s - begin_s
+    def note_recovery(self, begin_s: float, partitions: set[int], *, since_s: float) -> None:
+        """Wait for the first accepted list of these partitions' users; keep how long it took.
+
+        Args:
+            begin_s: When the fault began: recovery counts from here.
+            partitions: User partitions that it hit.
+            since_s: Lists seen before this may have been under way when it began.
+        """
+        if partitions:
+            at_s = until(
+                lambda: self.lists.first_write_after(since_s, partitions), "a list is written again"
+            )
+            self.recoveries_s.append(at_s - begin_s)
+
+    def applied(self) -> dict[str, int]:
+        """Return ``topic/partition`` to the next offset that its owner wanted when last asked."""
+        return {key: each["next"] or 0 for key, each in self.offsets.positions.items()}
 
     def note_replay(self, slot: Slot, before: dict[str, int]) -> None:
         """Count what a new worker reads again, by what was applied before and its own log."""
@@ -187,7 +198,11 @@ class World:
                 if code is None or slot.is_expected_to_end or self._is_closing.is_set():
                     continue
                 slot.is_expected_to_end = True
-            lines = [line for line in slot.worker.log.splitlines() if "ERROR" in line or "expected" in line]
+            lines = [
+                line
+                for line in slot.worker.log.splitlines()
+                if "ERROR" in line or "expected" in line
+            ]
             slot.exits.append(f"code {code}: {lines[-1][:300] if lines else 'no reason'}")
             if slot.is_supervised:
                 time.sleep(RESTART_S)
@@ -234,8 +249,7 @@ class World:
 
         def applied() -> int:
             prefix = self.deployment.interactions
-            positions = self.offsets.positions.items()
-            return sum(each["next"] or 0 for key, each in positions if key.startswith(prefix))
+            return sum(at for key, at in self.applied().items() if key.startswith(prefix))
 
         wanted = applied() + records
         until(lambda: applied() >= wanted, "more of the log is folded")
@@ -281,3 +295,9 @@ class World:
                     os.kill(slot.worker.pid, signal.SIGCONT)
             self.deployment.close()
             self.lists.close()
+
+
+def reason_of(log: str) -> str:
+    """Return the line that says why a worker ended; "no reason" where none does."""
+    lines = [line for line in log.splitlines() if "ERROR" in line or "expected" in line]
+    return lines[-1][:300] if lines else "no reason"
