@@ -13,7 +13,6 @@ import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from consumers.sink_keys import list_keys
@@ -22,47 +21,17 @@ from tests.chaos.frame_log import deduplicated, told_to
 from tests.chaos.load import PERSON, THING
 from tests.chaos.oracle import Oracle
 from tests.chaos.oracle_records import LogRecord, from_kafka
+from tests.chaos.verdicts import Verdicts
 from tests.chaos.world import World
 from tests.integration.workers import until
 from tests.list_versions import parse_version
 
-INVARIANTS = tuple(f"I{number}" for number in range(1, 12))
 # Bounds of I8 for a worker with the default bounds of its tables, which are memory from the start.
 MAX_MEMORY_MB, MAX_DESCRIPTORS, MAX_THREADS = 2_048, 256, 64
 # The group may need a session's length to tell an old owner (4 s), and a sample's.
 MAX_TWO_OWNERS_S = 6.0
 # The promise for a heal: lists follow within this, whatever happened.
 MAX_CATCH_UP_S = 60.0
-
-
-@dataclass
-class Verdicts:
-    """What was found.
-
-    Attributes:
-        wrong: Invariant to why it does not hold; "" where it holds, absent where not asked.
-        wrong_keys: Keys of the state that differ from the oracle's.
-        catch_up_s: From the last heal until every list reflected its user's newest event.
-        lost: Acknowledged records that are not in the log.
-    """
-
-    wrong: dict[str, str] = field(default_factory=dict)
-    wrong_keys: int | None = None
-    catch_up_s: float | None = None
-    lost: int | None = None
-
-    def take(self, invariant: str, found: object, why: str = "") -> None:
-        """Note that an invariant holds where ``found`` is empty or zero; else why not."""
-        if found:
-            shown = found[:3] if isinstance(found, list) else found
-            self.wrong[invariant] = f"{why} {shown}".strip()
-        else:
-            self.wrong.setdefault(invariant, "")
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing that was asked is wrong."""
-        return not any(self.wrong.values()) and not self.wrong_keys and not self.lost
 
 
 def _attempt(verdicts: Verdicts, invariant: str, check: Callable[[], None]) -> bool:
@@ -79,6 +48,7 @@ def _attempt(verdicts: Verdicts, invariant: str, check: Callable[[], None]) -> b
 def settle(world: World, verdicts: Verdicts) -> None:
     """End the load, drain, wait for the lists, stop the workers, and judge what they left."""
     deployment = world.deployment
+    verdicts.is_settled = True
     for load in world.loads:
         load.stop()
     if not _attempt(verdicts, "I7", deployment.drain):

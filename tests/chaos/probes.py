@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any
 
 import psutil
@@ -188,7 +189,7 @@ class WorkerProbe:
         self.memory_mb = 0.0
         self.descriptors = 0
         self.threads = 0
-        self.memory_by_time: list[tuple[float, float]] = []
+        self._memory: dict[int, list[tuple[float, float]]] = defaultdict(list)
 
     def look(self) -> None:
         """Take one sample."""
@@ -222,7 +223,15 @@ class WorkerProbe:
             self.memory_mb = max(self.memory_mb, memory_mb)
             self.descriptors = max(self.descriptors, process.num_fds())
             self.threads = max(self.threads, process.num_threads())
-            self.memory_by_time.append((time.monotonic(), memory_mb))
+            self._memory[pid].append((time.monotonic(), memory_mb))
+
+    def memory_slope(self, pid: int) -> float | None:
+        """Return a process' growth in MB per minute over the later half of its life."""
+        samples = self._memory[pid][len(self._memory[pid]) // 2 :]
+        if len(samples) < 20:
+            return None
+        seconds, sizes = zip(*samples, strict=True)
+        return round(float(linear_regression(seconds, sizes).slope) * 60.0, 2)
 
 
 def durable_offsets(folder: Path, topics: dict[str, str]) -> dict[str, int]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.judgement import INVARIANTS, Verdicts
 from tests.chaos.scenarios import Scenario
+from tests.chaos.verdicts import INVARIANTS, Verdicts
 
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- chaos table: begin -->", "<!-- chaos table: end -->"
@@ -120,8 +120,8 @@ def markdown(results: Iterable[Result], *, commit: str, machine: str) -> str:
         f"Made by `python -m tests.chaos.run --table docs/reliability.md` at commit {commit} on "
         f"{machine}.",
         "",
-        "| # | fault | invariants I1–I11 | recovery s | replayed | stale s, most | wrong keys | lost "
-        "| memory MB | figures | seed |",
+        "| # | fault | invariants I1 to I11 | recovery s | replayed | stale s, most | wrong keys "
+        "| lost | memory MB | figures | seed |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:

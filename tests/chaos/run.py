@@ -37,8 +37,9 @@ def play(scenario: Scenario, *, seed: int, kafka: KafkaServer, folder: Path) -> 
     try:
         redis.start()
         world = World(scenario, seed=seed, kafka=kafka, redis=redis, folder=folder)
+        result.verdicts = world.verdicts
         result.figures = dict(scenario.play(world) or {})
-        if scenario.settles:
+        if scenario.settles and not result.verdicts.is_settled:
             settle(world, result.verdicts)
         world.stop_probes()
         judge_samples(world, result.verdicts)

@@ -2,8 +2,9 @@
 
 A scenario is a function of a :class:`tests.chaos.world.World`. It starts workers, lets events in,
 breaks something, mends it, and returns figures of its own; what every row has (drain, invariants,
-recovery, staleness, memory) is the runner's work. A new one: write it in a file ``scenarios_<subject>.py`` beside this one, under ``@scenario(...)``. It may use ``world.random`` and nothing else for its choices: the seed that the runner prints
-reproduces them.
+recovery, staleness, memory) is the runner's work. A new one: write it in a file
+``scenarios_<subject>.py`` beside this one, under ``@scenario(...)``. It may use ``world.random``
+and nothing else for its choices: the seed that the runner prints reproduces them.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import psutil
 
 from state.snapshot import SCHEMA_VERSION, SnapshotInvalid, decode
 from tests.chaos.scenarios import QUICK, Figures, scenario
-from tests.chaos.world import RESTART_S, World
+from tests.chaos.world import World
 from tests.integration.workers import until
 
 _VERSION_AT = 8
@@ -76,14 +76,14 @@ def snapshots_broken(world: World) -> Figures:
     lost = broken[0].name.split(".")
     for path in broken[0].parent.glob(f"{lost[0]}.{lost[1]}.*.snapshot"):
         path.write_bytes(_flip(path.read_bytes(), draw))
-    before, begin_s = world.applied(), time.monotonic()
-    for slot in slots:
-        world.launch(slot)
-    for slot in slots:
-        slot.worker.wait_ready()
-        world.note_replay(slot, before)
-    world.heal()
-    world.note_recovery(begin_s, {0, 1, 2}, since_s=begin_s)
+    begin_s = time.monotonic()
+    with world.counting_replays():
+        for slot in slots:
+            world.launch(slot)
+        for slot in slots:
+            slot.worker.wait_ready()
+        world.heal()
+        world.note_recovery(begin_s, {0, 1, 2}, since_s=begin_s)
     said = sum(slot.worker.log.count("cannot be used, trying the one before") for slot in slots)
     assert said >= len(broken), f"only {said} of {len(broken)} broken snapshots were noticed"
     return {"broken": len(broken) + 1, "noticed": said, "detected_of_200": detected}
@@ -95,13 +95,13 @@ def store_full(world: World) -> Figures:
     (slot,) = world.start_workers(1)
     world.start_load(200)
     world.wait_durable(300)
-    before, begin_s = world.applied(), time.monotonic()
-    psutil.Process(slot.worker.pid).rlimit(resource.RLIMIT_FSIZE, (_FULL_BYTES, _FULL_BYTES))
-    until(lambda: slot.exits, "the worker ends")
-    assert "is there room" in slot.exits[0], slot.exits
-    time.sleep(RESTART_S)
-    until(lambda: slot.worker.health, "it was started again")
-    world.note_replay(slot, before)
+    begin_s = time.monotonic()
+    with world.counting_replays():
+        process = psutil.Process(slot.worker.pid)
+        process.rlimit(resource.RLIMIT_FSIZE, (_FULL_BYTES, _FULL_BYTES))
+        until(lambda: slot.exits, "the worker ends")
+        ended_s = time.monotonic()
+        assert "is there room" in slot.exits[0], slot.exits
+        world.note_recovery(begin_s, {0, 1, 2}, since_s=ended_s)
     world.heal()
-    world.note_recovery(begin_s, {0, 1, 2}, since_s=begin_s)
     return {"ended_with_reason": len(slot.exits)}

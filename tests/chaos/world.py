@@ -23,8 +23,10 @@ from local.redis import RedisServer
 from tests.chaos.load import Load, Mix, Sending, events
 from tests.chaos.probes import CommitProbe, ListProbe, Probe, WorkerProbe, durable_offsets
 from tests.chaos.scenarios import Scenario
+from tests.chaos.verdicts import Verdicts
 from tests.integration.workers import Deployment, WorkerProcess, until
 
+ROOT = Path(__file__).resolve().parents[2]
 RESTART_S = 0.5
 _RESTORED = re.compile(
     r"(\S+)/(\d+): (?:restored at offset|no snapshot, reading from offset) (\d+)"
@@ -66,6 +68,7 @@ class World:
         healed_s: Monotonic time of the newest :meth:`heal`.
         recoveries_s: From a fault to the first accepted write of the partitions it hit.
         replayed: Records read again after restarts.
+        verdicts: What was judged so far; a scenario may settle before its own end.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class World:
             partitions=scenario.partitions,
             **scenario.settings,
         )
+        self.verdicts = Verdicts()
         self.slots: list[Slot] = []
         self.loads: list[Load] = []
         self.recoveries_s: list[float] = []
@@ -156,14 +160,13 @@ class World:
 
     def kill_and_restart(self, slot: Slot, **settings: object) -> None:
         """Kill -9 a worker, start it half a second later, and wait for its first list written."""
-        before = self.applied()
-        begin_s = time.monotonic()
-        held = self.kill(slot)
-        time.sleep(RESTART_S)
-        restarted_s = time.monotonic()
-        self.launch(slot, **settings).wait_ready()
-        self.note_recovery(begin_s, held, since_s=restarted_s)
-        self.note_replay(slot, before)
+        with self.counting_replays():
+            begin_s = time.monotonic()
+            held = self.kill(slot)
+            time.sleep(RESTART_S)
+            restarted_s = time.monotonic()
+            self.launch(slot, **settings).wait_ready()
+            self.note_recovery(begin_s, held, since_s=restarted_s)
         self.heal()
 
     def note_recovery(self, begin_s: float, partitions: set[int], *, since_s: float) -> None:
@@ -184,12 +187,25 @@ class World:
         """Return ``topic/partition`` to the next offset that its owner wanted when last asked."""
         return {key: each["next"] or 0 for key, each in self.offsets.positions.items()}
 
-    def note_replay(self, slot: Slot, before: dict[str, int]) -> None:
-        """Count what a new worker reads again, by what was applied before and its own log."""
-        for topic, partition, offset in _RESTORED.findall(slot.worker.log):
-            if topic == self.deployment.interactions:
-                key = f"{topic}/{partition}"
-                self.replayed += max(0, before.pop(key, 0) - int(offset))
+    @contextmanager
+    def counting_replays(self) -> Iterator[None]:
+        """Count what is read again of interactions, by whomever, because of what happens inside.
+
+        A partition that comes into memory says where it goes on; that is compared with what its
+        owner had applied before.
+        """
+        before, lengths = self.applied(), self._log_lengths()
+        yield
+        for path, text in self._logs().items():
+            for topic, partition, offset in _RESTORED.findall(text[lengths.get(path, 0) :]):
+                if topic == self.deployment.interactions:
+                    self.replayed += max(0, before.pop(f"{topic}/{partition}", 0) - int(offset))
+
+    def _logs(self) -> dict[str, str]:
+        return {worker.log_path.name: worker.log for worker in self.deployment.workers}
+
+    def _log_lengths(self) -> dict[str, int]:
+        return {name: len(text) for name, text in self._logs().items()}
 
     def _supervise(self) -> None:
         for slot in list(self.slots):
