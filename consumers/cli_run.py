@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from consumers import crash_points
 from consumers.cli_data import JsonFlag, kafka_of, redis_of
 from consumers.configuration import load_settings
 from consumers.console import print_summary, progress_bar, say
@@ -107,7 +109,9 @@ def up(as_json: JsonFlag = False) -> None:
 
 
 async def _up(settings: Settings, stack: Stack, ready: object) -> None:
-    from consumers.app import run_worker  # Here: torch and Faust take a second or two to load.
+    from consumers.run_worker import (
+        run_worker,  # Here: torch and Faust take a second or two to load.
+    )
 
     assert callable(ready)
     async with stop_on_signals() as stop:
@@ -134,9 +138,10 @@ def worker(
     Example: `HEADWATER_KAFKA=localhost:9092 HEADWATER_REDIS=redis://localhost:6379/0
     headwater worker`
     """
-    from consumers.app import run_worker
+    from consumers.run_worker import run_worker
 
     settings = load_settings()
+    crash_points.arm(os.environ.get(crash_points.VARIABLE, ""))
     brokers, redis_url = kafka_of(settings, kafka), redis_of(settings, redis)
 
     def ready(health: str) -> None:

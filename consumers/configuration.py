@@ -46,6 +46,7 @@ def _explain(error: ValidationError) -> str:
 # the image that docker/compose.yaml takes from the same shell.
 _OTHERS = {
     "HEADWATER_COMMAND",
+    "HEADWATER_CRASH_AT",
     "HEADWATER_IMAGE",
     "HEADWATER_REQUIRE_SERVERS",
     "HEADWATER_TEST_DATA",

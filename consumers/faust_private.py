@@ -26,6 +26,7 @@ from consumers.aiokafka_private import (
     leave_group,
     stop_consumer,
 )
+from consumers.crash_points import crash_point
 from consumers.group_session import GroupSession
 from stream.slab import Slab
 
@@ -86,7 +87,9 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         is_hopeless = self._is_coordinator_away and self.app.should_stop
         timeout_s = _LAST_COMMIT_TIMEOUT_S if is_hopeless else _COMMIT_TIMEOUT_S
         try:
+            crash_point("before-commit")
             did_commit = bool(await asyncio.wait_for(super()._commit(offsets), timeout_s))
+            crash_point("after-commit")
         except TimeoutError:
             self._is_coordinator_away = True
             logger.warning("no commit within %s s: the coordinator is away", timeout_s)

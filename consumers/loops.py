@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.crash_points import crash_point
 from consumers.group_session import GroupSession, Silence
 from consumers.lost_lists import LossWatch, LostLists
 from consumers.lost_views import LostSimilar, LostTombstones, SimilarView, TombstoneView
@@ -149,6 +150,8 @@ class WorkerLoops:
                 if topic == self._item_deltas and self._why_over() is None:
                     records = await self._state.run(self._read_signals, partition)
                     await self._publisher.publish(records)
+                    if records:
+                        crash_point("after-signals")
 
     def _read_signals(self, partition: int) -> list[tuple[bytes, bytes]]:
         items = self._pipeline.engine.items.get(partition)

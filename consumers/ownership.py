@@ -18,6 +18,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
+from consumers.crash_points import crash_point
 from consumers.refusals import check_partition, check_snapshot, check_topic_id
 from consumers.signal_publisher import SignalPacer
 from consumers.snapshot_copies import ITEMS as ITEMS
@@ -154,9 +155,11 @@ class Ownership:
         for key in sorted(partitions):
             if key not in self.held:
                 await self._load(key)
+                crash_point("mid-restore")
             self.held[key].end_at_assignment = ends[key]
         self.assigned = set(partitions)
         self._tell(partitions)
+        crash_point("after-restore")
         self.has_assignment.set()
 
     def _tell(self, partitions: set[tuple[str, int]]) -> None:
@@ -258,6 +261,7 @@ class Ownership:
         try:
             for key in sorted(partitions & self.held.keys()):
                 await self.snapshot(key)
+                crash_point("mid-release")
         except Exception as error:
             self.release_failure = error  # Faust only logs what fails while it stops.
             raise
@@ -316,9 +320,11 @@ class Ownership:
             # Before anything else is awaited: what is marked later may have no row in the copy.
             pending = self._pending(partition) if kind == USERS else {}
             arrays = await self._copies.copy(kind, partition, found)  # 2
+            crash_point("after-copy")
             arrays.update({_PENDING + name: array for name, array in pending.items()})
             if kind == USERS:
                 await self._settle(partition, found.next_offset)  # 3
+                crash_point("after-settle")
             if (reason := self._why_over()) is not None:
                 logger.warning("%s/%d: no snapshot: %s", topic, partition, reason)
                 held.saved_at_s = time.monotonic()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from consumers.crash_points import crash_point
 from state.snapshot import Piece
 
 logger = logging.getLogger(__name__)
@@ -58,9 +59,12 @@ class LocalFolder:
                 view = memoryview(piece).cast("B")
                 file.write(view)
                 size += view.nbytes
+                crash_point("mid-snapshot")
             file.flush()
             os.fsync(file.fileno())
+            crash_point("before-rename")
             path.rename(self._folder / name)  # 2.
+        crash_point("after-rename")
         self._flush_folder()  # 3.
         return size
 

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from consumers.crash_points import crash_point
 from consumers.snapshot_folder import LocalFolder
 from consumers.snapshot_objects import ObjectFolder
 from state.snapshot import Piece, SnapshotInvalid, SnapshotSchema, decode, encode
@@ -163,6 +164,7 @@ class SnapshotStore:
         )
         size = self._files.write(name.file, encode(arrays, dict(meta)))  # 1. 2.
         self._prune(name)  # 3.
+        crash_point("after-prune")
         return size
 
     def newest_valid(self, kind: str, partition: int) -> Snapshot | None:
