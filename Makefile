@@ -18,6 +18,9 @@ SPEED ?=
 HEADLESS ?=
 # For `make test` and `make check`: more words for pytest (PYTEST="-k snapshot -x").
 PYTEST ?=
+# Processes that share the tests, a file at a time, each with servers of its own; 0: none.
+WORKERS ?= logical
+IN_PARALLEL = -n $(WORKERS) --dist loadfile
 # For `make chaos`: more words for the runner (CHAOS="--only 4 --seed 17").
 CHAOS ?=
 
@@ -36,16 +39,17 @@ help: ## print this
 	  | awk -F'|' '{ printf "  make %-17s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  make demo SECONDS=60 EVENTS=200 SPEED=1 HEADLESS=1   (each may be left out)"
-	@echo "  make test PYTEST='-k snapshot -x'; HEADWATER_KAFKA, HEADWATER_REDIS name your servers"
+	@echo "  make test PYTEST='-k snapshot -x' WORKERS=0; HEADWATER_KAFKA, HEADWATER_REDIS name your servers"
 
 demo: $(STAMP) ## everything at once: Kafka, Redis, one worker, simulated users, a live view
 	@$(BIN)/headwater demo $(DEMO_FLAGS)
 
 test: lint ## check, and every test against Apache Kafka and Redis; ends with what was skipped and why
-	$(BIN)/python -m pytest tests $(ROOMS) -q $(PYTEST)
+	$(BIN)/python -m pytest tests $(ROOMS) -q $(IN_PARALLEL) $(PYTEST)
 
 check: lint ## format, lint, types, import contracts, tests without servers, documentation tests
-	$(BIN)/python -m pytest tests $(ROOMS) -q -m "not kafka and not redis and not simulation" $(PYTEST)
+	$(BIN)/python -m pytest tests $(ROOMS) -q $(IN_PARALLEL) \
+	  -m "not kafka and not redis and not simulation" $(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)
@@ -61,7 +65,7 @@ chaos-mutants: $(STAMP) ## plant bugs one by one, each of which must be caught; 
 	@$(BIN)/python -m tests.chaos.mutants
 
 test-integration: $(STAMP) ## only the tests against Apache Kafka and Redis
-	$(BIN)/python -m pytest tests -q -m "kafka or redis" $(PYTEST)
+	$(BIN)/python -m pytest tests -q $(IN_PARALLEL) -m "kafka or redis" $(PYTEST)
 
 chaos: $(STAMP) ## kill, stop and starve real workers, Kafka and Redis: the quick scenarios (<= 10 min)
 	$(BIN)/python -m tests.chaos.run $(CHAOS)

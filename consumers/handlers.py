@@ -153,8 +153,9 @@ class SlabHandlers:
                 message = (
                     f"{slab.topic}/{slab.partition}: the state wants offset {wanted}, the log goes "
                     f"on at {slab.begin}: records in between are gone (retention too short, or the "
-                    "topic was truncated or recreated); start with a new group id, data folder and "
-                    "a higher HEADWATER_EPOCH, or restore the log"
+                    "topic was truncated or recreated); start with a new group id, data folder, "
+                    "item-deltas and item-signals topics and a higher HEADWATER_EPOCH, or restore "
+                    "the log"
                 )
                 raise LogGap(message)
             ends[slab.partition] = slab.end

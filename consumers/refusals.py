@@ -24,7 +24,8 @@ def check_topic_id(topic: str, expected: str | None, found: str | None) -> None:
     message = (
         f"{topic}: expected the topic with id {expected} that the state was made from, found one "
         f"of the same name with id {found}: it was deleted and made again; start with a new group "
-        "id, data folder and a higher HEADWATER_EPOCH, or name the right Kafka"
+        "id, data folder, item-deltas and item-signals topics and a higher HEADWATER_EPOCH, or "
+        "name the right Kafka"
     )
     raise StateMismatch(message)
 
@@ -40,7 +41,7 @@ def check_partition(topic: str, partition: int, count: int) -> None:
     message = (
         f"{topic}/{partition}: expected {count} partitions, the topic has more now: ids belong to "
         "partitions by that number, so it cannot change under a group id; take a topic with the "
-        "new number, a new group id and a new data folder"
+        "new number, new item-deltas and item-signals topics, a new group id and data folder"
     )
     raise StateMismatch(message)
 
@@ -68,7 +69,8 @@ def check_snapshot(
         message = (
             f"{key[0]}/{key[1]}: expected a snapshot of {counts[0]} user and {counts[1]} "
             f"item partitions, found one of {found[0]} and {found[1]}; the partition count "
-            "cannot change under a group id: use a new group id and data folder"
+            "cannot change under a group id: use a new group id, data folder, item-deltas and "
+            "item-signals topics"
         )
         raise StateMismatch(message)
     check_topic_id(key[0], meta.get("topic_id"), topic_id)
