@@ -178,6 +178,19 @@ class SnapshotStore:
             if name is not None and (name.kind, name.partition) == (kind, partition)
         )
 
+    def all_names(self, kind: str) -> list[SnapshotName]:
+        """Return every snapshot of a kind, of all partitions, valid or not."""
+        parsed = (SnapshotName.parse(entry.name) for entry in self._folder.iterdir())
+        return sorted(name for name in parsed if name is not None and name.kind == kind)
+
+    def read(self, name: SnapshotName) -> dict[str, NDArray[Any]] | None:
+        """Return the arrays of one snapshot; None where it is gone or cannot be used."""
+        try:
+            arrays, _ = decode((self._folder / name.file).read_bytes())
+        except (SnapshotInvalid, FileNotFoundError):
+            return None
+        return dict(arrays)
+
     def remove_dead_writes(self) -> int:
         """Remove temporary files whose writer died; return how many."""
         removed = 0
