@@ -28,7 +28,7 @@ DEMO_FLAGS := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(EVENTS),--events $(EV
   $(if $(SPEED),--speed $(SPEED)) $(if $(filter-out 0,$(HEADLESS)),--headless --json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix test-integration chaos chaos-full chaos-mutants bench install lint
+.PHONY: help demo test check fix test-integration chaos chaos-full chaos-mutants bench install lint audit
 # bash would take an exported SECONDS as its clock; nothing below reads these from the environment.
 unexport SECONDS EVENTS SPEED HEADLESS
 
@@ -76,6 +76,9 @@ chaos-full: $(STAMP) ## every scenario of docs/reliability.md, and its table wri
 bench: $(STAMP) ## every benchmark, one after the other; each prints one line of JSON
 	@for file in benchmarks/bench_*.py; do \
 	  echo "$$file" >&2; $(BIN)/python "$$file" || exit 1; done
+
+audit: $(STAMP) ## ask pip-audit, in an environment of its own, about every pinned package
+	@$(BIN)/python -m local.audit constraints.txt $(VENV)/audit
 
 install: $(STAMP) ## only the environment in .venv
 

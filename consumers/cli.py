@@ -15,6 +15,7 @@ from consumers import (
     cli_checks,
     cli_data,
     cli_dead_letters,
+    cli_erased,
     cli_evaluate,
     cli_learn,
     cli_run,
@@ -46,6 +47,7 @@ for command in (
     cli_checks.doctor,
 ):
     app.command()(command)
+app.command("verify-erased")(cli_erased.verify_erased_user)
 app.add_typer(cli_dead_letters.app, name="dead-letters", no_args_is_help=True)
 
 

@@ -298,6 +298,23 @@ SAMPLES: Mapping[str, Sample] = {
             "already": 6, "topics": {"interactions": 4}, "verdicts": {"good": 4}, "dry_run": False,
         },
     ),
+    "verify-erased": Sample(
+        examples=("headwater verify-erased ann --json",),
+        says="What each store holds of the user: `none`; `waits` (retained as the log is, until "
+        "`until_ms`, or in a snapshot of before the erase); `back` (of what the user did after the "
+        "erase); `found` (it must not be there: exit code 1). Reads the topics whole. The id is "
+        "not repeated: `user_hash` is what stands in the tombstone's name.",
+        answer={
+            "user_hash": "8d3adf6abf23f3a5", "is_fine": True, "is_gone": False,
+            "erased_at_ms": 1750000600000, "is_back": False, "until_ms": 1750605400000,
+            "stores": [
+                {
+                    "store": "interactions", "status": "waits", "found": 13,
+                    "until_ms": 1750605400000, "text": "13 records, retained as the log is",
+                },
+            ],
+        },
+    ),
 }  # fmt: skip
 
 # Every verdict of ``explain`` and what it means.

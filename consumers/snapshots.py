@@ -216,6 +216,19 @@ class SnapshotStore:
             if name is not None and (name.kind, name.partition) == (kind, partition)
         )
 
+    def all_names(self, kind: str) -> list[SnapshotName]:
+        """Return every snapshot of a kind, of all partitions, valid or not."""
+        parsed = map(SnapshotName.parse, self._files.list())
+        return sorted(name for name in parsed if name is not None and name.kind == kind)
+
+    def read(self, name: SnapshotName) -> dict[str, NDArray[Any]] | None:
+        """Return the arrays of one snapshot; None where it is gone or cannot be used."""
+        try:
+            arrays, _ = decode(self._files.read(name.file))
+        except (SnapshotInvalid, FileNotFoundError):
+            return None
+        return dict(arrays)
+
     def _prune(self, written: SnapshotName) -> None:
         """Remove all but the newest ``keep`` and the one just written.
 

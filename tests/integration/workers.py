@@ -55,11 +55,14 @@ def until(condition: Callable[[], Any], what: str, bound_s: float = BOUND_S) -> 
 class WorkerProcess:
     """One ``headwater worker`` in a session of its own."""
 
+    log_level = "INFO"
+
     def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
         self.log_path = log_path
         with log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "consumers.cli", "worker", "--json"],
+                [sys.executable, "-m", "consumers.cli"]
+                + ["--log-level", self.log_level, "worker", "--json"],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=dict(environment),

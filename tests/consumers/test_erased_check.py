@@ -1,0 +1,68 @@
+"""Which snapshots still know an erased user, and what each store's finding says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from consumers.configuration import make_snapshot_store
+from consumers.erased_check import Erased, _holds, _is_erase, _look_at_snapshots
+from state.id_index import IdIndex
+from stream.settings import Settings
+
+GONE = Erased(partition=0, offset=10, time_ms=1, is_back=False)
+BACK = Erased(partition=0, offset=10, time_ms=1, is_back=True)
+
+
+def arrays_of(*user_ids: bytes, waiting: bytes | None = None) -> dict[str, np.ndarray]:
+    index = IdIndex(max_ids=100)
+    joined = b"".join(user_ids)
+    lengths = np.array([len(each) for each in user_ids], np.int32)
+    starts = np.cumsum(lengths, dtype=np.int64) - lengths
+    index.reserve(len(user_ids), len(joined))
+    rows = np.empty(len(user_ids), np.int32)
+    index.intern(np.frombuffer(joined, np.uint8), starts, lengths, rows)
+    found = {f"users.{name}": array for name, array in index.arrays().items()}
+    text = json.dumps({waiting.hex(): "v"} if waiting else {}).encode()
+    return {**found, "pending.erasures": np.frombuffer(text, np.uint8)}
+
+
+def test_an_id_is_found_whole_and_not_as_a_part_of_others() -> None:
+    assert _holds(arrays_of(b"joann", b"ann"), b"ann")
+    assert not _holds(arrays_of(b"joann", b"anne"), b"ann")
+    assert not _holds(arrays_of(b"jo", b"an", b"n"), b"ann")
+    assert _holds(arrays_of(b"bob", waiting=b"ann"), b"ann")
+
+
+@pytest.mark.parametrize(
+    ("next_offset", "erased", "status"),
+    [
+        (10, GONE, "waits"),
+        (11, GONE, "found"),
+        (11, BACK, "back"),
+        (11, None, "found"),
+    ],
+)
+def test_a_snapshot_is_judged_by_what_it_has_read(
+    tmp_path: Path, next_offset: int, erased: Erased | None, status: str
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    store = make_snapshot_store(settings)
+    store.write("users", 0, next_offset, arrays_of(b"ann", b"bob"), {}, generation=0)
+    assert _look_at_snapshots(settings, b"ann", erased).status == status
+    assert _look_at_snapshots(settings, b"carla", erased).status == "none"
+
+
+def test_no_folder_is_said_and_not_made(tmp_path: Path) -> None:
+    finding = _look_at_snapshots(Settings(data_dir=tmp_path / "none"), b"ann", GONE)
+    assert finding.status == "none" and "run this where" in finding.text
+    assert not (tmp_path / "none").exists()
+
+
+def test_only_an_erase_of_the_user_is_one() -> None:
+    assert _is_erase(b'{"type": "erase", "user_id": "ann"}', b"ann")
+    for value in (None, b"", b"[]", b"{", b'{"type": "erase", "user_id": "bob"}', b'"erase"'):
+        assert not _is_erase(value, b"ann")
