@@ -23,11 +23,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -115,14 +117,14 @@ def fold_events(partition: UserPartition, batches: list[dict[str, Any]]) -> Iter
 def fold_frames(partition: ItemPartition, num_items: int) -> Iterator[int]:
     """Fold frames for ever: a row an event, pairs with the five items before."""
     rng = np.random.default_rng(4)
-    parts = []
+    parts: list[tuple[Any, NDArray[np.int32]]] = []
     for _ in range(NUM_BATCHES):
         items = (num_items * rng.random(AT_ONCE) ** 3).astype(np.int64)
         distinct, refs = np.unique(items, return_inverse=True)
         parts.append((spans(b"i", distinct), refs.astype(np.int32)))
     rows = np.arange(AT_ONCE)
     others = np.maximum(rows[:, None] - np.arange(1, NUM_PAIRS + 1), 0).ravel()
-    for number, ((buffer, starts, lengths), refs) in enumerate(itertools.cycle(parts)):
+    for number, ((buffer, starts, lengths), item_refs) in enumerate(itertools.cycle(parts)):
         begin = int(partition.watermarks[0])
         frame = FrameColumns(
             source_partition=0,
@@ -133,13 +135,13 @@ def fold_frames(partition: ItemPartition, num_items: int) -> Iterator[int]:
             id_lengths=lengths,
             is_owned=np.ones(len(starts), np.bool_),
             offsets=begin + rows,
-            item_refs=refs,
+            item_refs=item_refs,
             timestamps_ms=np.full(AT_ONCE, NOW_MS + number * 1_000, np.int64),
             actions=np.zeros(AT_ONCE, np.uint8),
             counts=np.ones(AT_ONCE, np.int8),
             strengths=np.ones(AT_ONCE, np.int16),
             pair_splits=np.arange(AT_ONCE + 1) * NUM_PAIRS,
-            pair_refs=refs[others],
+            pair_refs=item_refs[others],
             pair_lags=np.tile(np.arange(1, NUM_PAIRS + 1), AT_ONCE).astype(np.uint8),
             pair_weights=np.full(AT_ONCE * NUM_PAIRS, 200, np.uint8),
         )
@@ -165,7 +167,7 @@ class Snapshots(threading.Thread):
                 return
             started = time.perf_counter()
             offset = partition.next_offset
-            frozen = self._ask(lambda each=partition: _freeze(each))
+            frozen = self._ask(partial(_freeze, partition))
             for _ in frozen.pieces():
                 pass
             copied = time.perf_counter()
@@ -189,7 +191,8 @@ def turn(
     folds: list[Iterator[int]], seconds: float, keeping: Keeping, snapshots: Snapshots | None
 ) -> tuple[float, float, Pauses]:
     """Fold for some seconds; return events per second of clock and of CPU, and the pauses."""
-    count, pauses = 0, {"freeze": [], "keep": []}
+    count = 0
+    pauses: Pauses = {"freeze": [], "keep": []}
     started, cpu = time.perf_counter(), time.thread_time()
     for fold in itertools.cycle(folds):
         if snapshots is not None:
@@ -208,7 +211,7 @@ def turn(
 
 
 def _run_jobs(snapshots: Snapshots) -> list[float]:
-    pauses = []
+    pauses: list[float] = []
     while True:
         try:
             job, answer = snapshots.jobs.get_nowait()
@@ -226,7 +229,7 @@ def measure(num_users: int, num_items: int, seconds: float, folder: str) -> dict
     compile_items()
     users = fill_users(num_users, num_items, fill_catalogue(num_items))
     items = fill_items(num_items)
-    partitions = {"users": users, "items": items}
+    partitions: dict[str, Any] = {"users": users, "items": items}
     keeping = Keeping()
     folds = [fold_events(users, event_batches(num_users, num_items)), fold_frames(items, num_items)]
     turn(folds, seconds / 4, keeping, None)
