@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from consumers import snapshot_copies
 from consumers.configuration import make_engine, make_pipeline
 from consumers.ownership import ITEMS, USERS, Ownership
 from consumers.signal_publisher import SignalPacer
 from consumers.snapshots import SnapshotName, SnapshotStore
 from consumers.state_thread import WorkThread
+from state.frozen import Frozen
+from stream.digests import digests
 from stream.errors import StateMismatch
 from stream.pipeline import Pipeline
 from stream.settings import Settings
@@ -257,6 +260,34 @@ def test_signals_taken_but_perhaps_not_sent_are_in_the_snapshot(
     everything, owed = asyncio.run(scenario())
     assert len(everything) > 8
     assert owed == everything
+
+
+def test_a_snapshot_holds_the_state_at_its_offset_though_folds_go_on(
+    tmp_path: Path, state: WorkThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = len(LINES) // 2
+    copy_all = snapshot_copies._copy_all
+
+    def fold_then_copy(frozen: Frozen) -> None:
+        later = Slab.from_values(LINES[half:], first_offset=half)
+        state.executor.submit(owner.pipeline.fold_interactions, later).result()
+        copy_all(frozen)
+
+    async def scenario() -> None:
+        await owner.ownership.restore({KEY})
+        owner.pipeline.fold_interactions(Slab.from_values(LINES[:half]))
+        monkeypatch.setattr(snapshot_copies, "_copy_all", fold_then_copy)
+        await owner.ownership.snapshot(KEY)
+        await other.ownership.restore({KEY})
+
+    owner, other = Owner(tmp_path, state), Owner(tmp_path, state)
+    asyncio.run(scenario())
+    assert owner.ownership.next_offset(*KEY) == len(LINES)
+    assert owner.ownership.durable_offset(*KEY) == half == other.ownership.next_offset(*KEY)
+    assert [kind for kind, _ in owner.pauses] == [USERS]
+    assert digests(other.pipeline.engine) != digests(owner.pipeline.engine)
+    other.pipeline.fold_interactions(Slab.from_values(LINES[half:], first_offset=half))
+    assert digests(other.pipeline.engine) == digests(owner.pipeline.engine)
 
 
 def test_nothing_becomes_durable_after_a_failure(tmp_path: Path, state: WorkThread) -> None:
