@@ -18,12 +18,14 @@ SPEED ?=
 HEADLESS ?=
 # For `make test` and `make check`: more words for pytest (PYTEST="-k snapshot -x").
 PYTEST ?=
+# For `make chaos`: more words for the runner (CHAOS="--only 4 --seed 17").
+CHAOS ?=
 
 DEMO_FLAGS := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(EVENTS),--events $(EVENTS)) \
   $(if $(SPEED),--speed $(SPEED)) $(if $(filter-out 0,$(HEADLESS)),--headless --json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix test-integration chaos-mutants bench install lint
+.PHONY: help demo test check fix test-integration chaos chaos-full chaos-mutants bench install lint
 # bash would take an exported SECONDS as its clock; nothing below reads these from the environment.
 unexport SECONDS EVENTS SPEED HEADLESS
 
@@ -60,6 +62,12 @@ chaos-mutants: $(STAMP) ## plant bugs one by one, each of which must be caught; 
 
 test-integration: $(STAMP) ## only the tests against Apache Kafka and Redis
 	$(BIN)/python -m pytest tests -q -m "kafka or redis" $(PYTEST)
+
+chaos: $(STAMP) ## kill, stop and starve real workers, Kafka and Redis: the quick scenarios (<= 10 min)
+	$(BIN)/python -m tests.chaos.run $(CHAOS)
+
+chaos-full: $(STAMP) ## every scenario of docs/reliability.md, and its table written anew
+	$(BIN)/python -m tests.chaos.run --all --table docs/reliability.md $(CHAOS)
 
 bench: $(STAMP) ## every benchmark, one after the other; each prints one line of JSON
 	@for file in benchmarks/bench_*.py; do \

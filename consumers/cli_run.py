@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
@@ -12,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from consumers import crash_points
 from consumers.app import run_worker
 from consumers.cli_data import JsonFlag, kafka_of, redis_of
 from consumers.configuration import load_settings
@@ -129,6 +131,7 @@ def worker(
     headwater worker`
     """
     settings = load_settings()
+    crash_points.arm(os.environ.get(crash_points.VARIABLE, ""))
     brokers, redis_url = kafka_of(settings, kafka), redis_of(settings, redis)
 
     def ready(health: str) -> None:

@@ -37,7 +37,7 @@ def _explain(error: ValidationError) -> str:
 
 
 # Names with our prefix that are not settings: the tests' own.
-_OTHERS = {"HEADWATER_REQUIRE_SERVERS", "HEADWATER_TEST_DATA"}
+_OTHERS = {"HEADWATER_REQUIRE_SERVERS", "HEADWATER_TEST_DATA", "HEADWATER_CRASH_AT"}
 
 
 def _refuse_unknown() -> None:

@@ -8,6 +8,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from consumers.crash_points import crash_point
 from consumers.sink import RedisSink
 from stream.errors import HeadwaterError
 from stream.versions import erase_version
@@ -83,6 +84,7 @@ class Erasures:
             await self._wake.wait()
             batch = list(self._waiting.items())[:_BATCH]
             report = await self._sink.erase_all(batch)
+            crash_point("mid-erasure")
             for (user_id, version), answered in zip(batch, report.is_answered, strict=True):
                 if answered and self._waiting.get(user_id) == version:
                     del self._waiting[user_id]

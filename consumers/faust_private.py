@@ -20,6 +20,7 @@ from faust.transport.drivers import aiokafka as stock_driver
 from faust.types import TP, ConsumerMessage, Message
 
 from consumers.aiokafka_private import SlabSource, hand_out_slabs, leave_group, stop_consumer
+from consumers.crash_points import crash_point
 from stream.slab import Slab
 
 logger = logging.getLogger(__name__)
@@ -74,7 +75,9 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         is_hopeless = self._is_coordinator_away and self.app.should_stop
         timeout_s = _LAST_COMMIT_TIMEOUT_S if is_hopeless else _COMMIT_TIMEOUT_S
         try:
+            crash_point("before-commit")
             did_commit = bool(await asyncio.wait_for(super()._commit(offsets), timeout_s))
+            crash_point("after-commit")
         except TimeoutError:
             self._is_coordinator_away = True
             logger.warning("no commit within %s s: the coordinator is away", timeout_s)

@@ -19,6 +19,7 @@ from itertools import islice
 
 from aiokafka.errors import KafkaError
 
+from consumers.crash_points import crash_point
 from consumers.producer import ReliableProducer
 from stream.errors import HeadwaterError, ServerUnreachable
 
@@ -190,6 +191,7 @@ class FrameProducer:
         async with asyncio.timeout(self._timeout_s):
             future = await kafka.send_batch(batch, self._topic, partition=destination)
             await future
+        crash_point("after-acknowledged")
         for frame in frames:
             frame.sent.num_open -= 1
             self._pending_bytes -= len(frame.value)

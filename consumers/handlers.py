@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from consumers.crash_points import crash_point
 from consumers.dead_letters import DeadLetterProducer
 from consumers.frame_producer import FrameProducer
 from consumers.inbox import Inbox
@@ -112,10 +113,13 @@ class SlabHandlers:
         """Run steps 1 to 5 on what waits, then send what they gave."""
         while True:
             slabs = self._ours(await self._inboxes[self._interactions].take())
+            crash_point("before-fold")
             all_folded = await self._state.run(self._fold_interactions, slabs)
+            crash_point("after-fold")
             # Marked before anything is awaited: a snapshot sees every dirty user of its offset.
             for slab, (folded, _) in zip(slabs, all_folded, strict=True):
                 self._mark(slab.partition, folded)
+            crash_point("after-mark")
             for slab, (folded, seconds) in zip(slabs, all_folded, strict=True):
                 await self._send(slab, folded)
                 self._on_fold(folded, seconds)
@@ -125,6 +129,7 @@ class SlabHandlers:
         while True:
             slabs = self._ours(await self._inboxes[self._item_deltas].take())
             await self._state.run(self._fold_item_deltas, slabs)
+            crash_point("after-item-fold")
 
     def _ours(self, slabs: Sequence[Slab]) -> list[Slab]:
         """Return the slabs that may be folded; a hole in the log is an error.
@@ -176,9 +181,13 @@ class SlabHandlers:
         await self._dead_letters.send(
             folded.rejects, topic=self._interactions, partition=slab.partition
         )
+        if folded.rejects:
+            crash_point("after-dead-letters")
         if len(folded.copies):
             await self._send_copies(folded.copies)
+            crash_point("after-copies")
         await self._frames.send(folded.frames, source_partition=slab.partition, to=slab.end)
+        crash_point("after-emit")
 
     def _forget_erased(self, partition: int, folded: Folded) -> None:
         """Expect no list for what a user did before the erase; later events start anew."""

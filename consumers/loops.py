@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from consumers.crash_points import crash_point
 from consumers.lost_lists import LossWatch, LostLists
 from consumers.lost_views import LostSimilar, LostTombstones, SimilarView, TombstoneView
 from consumers.ownership import Ownership
@@ -126,6 +127,8 @@ class WorkerLoops:
             return
         records, similar = published
         await self._publisher.publish(records)
+        if records:
+            crash_point("after-signals")
         if len(similar):
             await self._sink.write_similar(similar, generated_at_ms=self._wall_ms())
 

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
+from consumers.crash_points import crash_point
 from consumers.signal_publisher import SignalPacer
 from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
@@ -147,8 +148,10 @@ class Ownership:
         for key in sorted(partitions):
             if key not in self.held:
                 await self._load(key)
+                crash_point("mid-restore")
             self.held[key].end_at_assignment = ends[key]
         self.assigned = set(partitions)
+        crash_point("after-restore")
         self.has_assignment.set()
 
     def _take_ids(self, ids: Mapping[str, str]) -> None:
@@ -250,6 +253,7 @@ class Ownership:
         try:
             for key in sorted(partitions & self.held.keys()):
                 await self.snapshot(key)
+                crash_point("mid-release")
         except Exception as error:
             self.release_failure = error  # Faust only logs what fails while it stops.
             raise
@@ -300,6 +304,7 @@ class Ownership:
             kind = self._kinds[topic]
             started = time.monotonic()
             next_offset, arrays = await self._state.run(self._copy, kind, partition)  # 1
+            crash_point("after-copy")
             if self._is_sealed:
                 return
             if held.durable == next_offset:
@@ -309,6 +314,7 @@ class Ownership:
                 for name, array in self._pending(partition).items():
                     arrays[_PENDING + name] = array
                 await self._settle(partition, next_offset)  # 2
+                crash_point("after-settle")
             meta = {
                 "kind": kind,
                 "partition": partition,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
+from consumers.crash_points import crash_point, first_half
 from consumers.sink_keys import TRENDING_KEY, list_keys, similar_key
 from consumers.sink_replies import RETRYABLE, Reply, WriteReport, reply_of
 from consumers.sink_scripts import ERASE_USER_SHA, SCRIPTS, WRITE_LIST_SHA
@@ -253,9 +254,11 @@ class RedisSink:
                     {} if isinstance(self._client, RedisCluster) else {"transaction": False}
                 )
                 pipeline = self._client.pipeline(**options)
-                for command in commands:
+                for command in first_half("mid-pipeline", commands):
                     pipeline.execute_command(*command)
                 answers: list[object] = await pipeline.execute(raise_on_error=False)
+                crash_point("mid-pipeline")
+                crash_point("after-pipeline")
                 return answers
         except _WORLD as error:
             return [error] * len(commands)

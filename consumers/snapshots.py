@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
+from consumers.crash_points import crash_point
 from state.snapshot import SnapshotInvalid, decode, encode
 
 logger = logging.getLogger(__name__)
@@ -133,11 +134,15 @@ class SnapshotStore:
         with self._temporary(name) as (file, path):
             for chunk in chunks:  # 2.
                 size += _write_all(file, chunk)
+                crash_point("mid-snapshot")
             file.flush()
             os.fsync(file.fileno())
+            crash_point("before-rename")
             path.rename(self._folder / name.file)  # 3.
+        crash_point("after-rename")
         self._flush_folder()  # 4.
         self._prune(name)  # 5.
+        crash_point("after-prune")
         return size
 
     def newest_valid(self, kind: str, partition: int) -> Snapshot | None:

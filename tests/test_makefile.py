@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TARGETS = ["help", "demo", "test", "check", "fix", "test-integration", "bench"]
+TARGETS = ["help", "demo", "test", "check", "fix", "test-integration", "chaos", "bench"]
 
 
 def make(*words: str, **environment: str) -> str:

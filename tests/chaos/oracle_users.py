@@ -106,6 +106,8 @@ class UserPartitionOracle:
         self.erased: dict[str, int] = {}
         self.rows: list[DeltaRow] = []
         self.rejected_offsets: list[int] = []
+        # User to (offset of the newest applied event, whether it was an erase).
+        self.newest: dict[str, tuple[int, bool]] = {}
         self._arrivals: deque[_Known] = deque()
         self._known: dict[tuple[str, str], _Known] = {}
 
@@ -132,6 +134,7 @@ class UserPartitionOracle:
             self.counters["duplicate"] += 1
             return
         self.counters["applied"] += 1
+        self.newest[event.user_id] = (offset, event.type == "erase")
         self.stream_time_ms = max(self.stream_time_ms, event.ts)
         self._remember(event)
         if event.type == "erase":

@@ -1,0 +1,165 @@
+"""Judgement: what must hold once a scenario is healed and drained, invariant by invariant.
+
+I1 state = oracle; I2 committed <= durable <= applied at every sample; I3 every record read has one
+verdict and every reject is in dead-letters; I4 lists never go back; I5 lists reflect each user's
+newest event; I6 one writer per partition; I7 lag goes to 0 without a hand; I8 memory, descriptors
+and threads are bounded; I9 reads are answered; I10 no ids in logs; I11 a worker works or says why
+it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import Any
+
+from consumers.sink_keys import list_keys
+from tests.chaos.comparison import wrong_keys
+from tests.chaos.frame_log import deduplicated, told_to
+from tests.chaos.load import PERSON, THING
+from tests.chaos.oracle import Oracle
+from tests.chaos.oracle_records import LogRecord, from_kafka
+from tests.chaos.verdicts import Verdicts
+from tests.chaos.world import World
+from tests.integration.workers import until
+from tests.list_versions import parse_version
+
+# Bounds of I8 for a worker with the default bounds of its tables, which are memory from the start.
+MAX_MEMORY_MB, MAX_DESCRIPTORS, MAX_THREADS = 2_048, 256, 64
+# The group may need a session's length to tell an old owner (4 s), and a sample's.
+MAX_TWO_OWNERS_S = 6.0
+# The promise for a heal: lists follow within this, whatever happened.
+MAX_CATCH_UP_S = 60.0
+
+
+def _attempt(verdicts: Verdicts, invariant: str, check: Callable[[], None]) -> bool:
+    """Run a check that raises AssertionError where the invariant does not hold."""
+    try:
+        check()
+    except AssertionError as error:
+        verdicts.take(invariant, str(error)[:600] or "failed")
+        return False
+    verdicts.take(invariant, "")
+    return True
+
+
+def settle(world: World, verdicts: Verdicts) -> None:
+    """End the load, drain, wait for the lists, stop the workers, and judge what they left."""
+    deployment = world.deployment
+    verdicts.is_settled = True
+    for load in world.loads:
+        load.stop()
+    if not _attempt(verdicts, "I7", deployment.drain):
+        return
+    records = list(from_kafka(deployment.kafka, deployment.interactions))
+    oracle = Oracle(records, num_partitions=deployment.partitions, bring_home=False)
+    _attempt(verdicts, "I5", lambda: _wait_for_lists(world, oracle, verdicts))
+    world.stop_probes()
+    if not _attempt(verdicts, "I11", deployment.stop_all):
+        return
+    _judge_state(world, oracle, records, verdicts)
+
+
+def _wait_for_lists(world: World, oracle: Oracle, verdicts: Verdicts) -> None:
+    newest = {user: each for users in oracle.users for user, each in users.newest.items()}
+    bound_s = MAX_CATCH_UP_S
+    # Somebody may have done something until a moment ago: staleness is what the probe measures.
+    since_s = world.healed_s
+    until(lambda: not _behind(world, newest), "lists reflect the newest events", bound_s)
+    verdicts.catch_up_s = time.monotonic() - since_s
+
+
+def _behind(world: World, newest: dict[str, tuple[int, bool]]) -> list[str]:
+    """Return the users whose list does not reflect their newest event."""
+    redis, users = world.deployment.redis, list(newest)
+    pipeline = redis.pipeline(transaction=False)
+    for user in users:
+        list_key, tombstone = list_keys(user.encode())
+        pipeline.hget(list_key, "version")
+        pipeline.exists(tombstone)
+    answers = pipeline.execute()
+    behind = []
+    for index, user in enumerate(users):
+        offset, is_erased = newest[user]
+        version, stone = answers[2 * index], answers[2 * index + 1]
+        if is_erased:
+            is_behind = version is not None or not stone
+        else:
+            is_behind = version is None or parse_version(version.decode()).next_offset <= offset
+        if is_behind:
+            behind.append(user)
+    return behind
+
+
+def _judge_state(
+    world: World, oracle: Oracle, records: list[LogRecord], verdicts: Verdicts
+) -> None:
+    deployment = world.deployment
+
+    def state() -> None:
+        wrong = wrong_keys(deployment.engine(), oracle)
+        verdicts.wrong_keys = len(wrong)
+        assert not wrong, f"{len(wrong)} keys differ: {wrong[:3]}"
+        frames: dict[int, list[bytes]] = defaultdict(list)
+        for record in deployment.records(deployment.item_deltas, deployment.partitions):
+            frames[record.partition].append(record.value)
+        for number in range(deployment.partitions):
+            found = deduplicated(frames[number])
+            expected = told_to(oracle.rows(), number, deployment.partitions)
+            assert found == expected, f"item-deltas/{number} differ from what users derive"
+
+    _attempt(verdicts, "I1", state)
+    _attempt(verdicts, "I3", lambda: _check_dead_letters(world, oracle))
+    there = {(each.partition, each.offset): each.value for each in records}
+    verdicts.lost = sum(
+        there.get((each.partition, each.offset)) != each.sending.value
+        for load in world.loads
+        for each in load.accepted
+    )
+
+
+def dead_letters(world: World) -> Counter[tuple[int, int]]:
+    """Return how often each (partition, offset) of interactions stands in dead-letters."""
+    found: Counter[tuple[int, int]] = Counter()
+    for record in world.deployment.records(world.deployment.dead_letters, 1):
+        said = json.loads(record.value)
+        assert said["topic"] == world.deployment.interactions, said["topic"]
+        found[said["partition"], said["offset"]] += 1
+    return found
+
+
+def _check_dead_letters(world: World, oracle: Oracle) -> None:
+    found = dead_letters(world)
+    expected = {
+        (users.partition, offset) for users in oracle.users for offset in users.rejected_offsets
+    }
+    missing, extra = expected - found.keys(), found.keys() - expected
+    assert not missing and not extra, f"missing {sorted(missing)[:3]}, extra {sorted(extra)[:3]}"
+
+
+def judge_samples(world: World, verdicts: Verdicts) -> None:
+    """Judge what the probes saw while the scenario was played."""
+    offsets, lists = world.offsets, world.lists
+    if not world.scenario.may_lose_snapshots:
+        verdicts.take("I2", [*world.commits.ahead, *offsets.ahead])
+    verdicts.take("I4", lists.went_back)
+    over_s = offsets.two_owners_s > MAX_TWO_OWNERS_S
+    verdicts.take("I6", round(offsets.two_owners_s, 1) if over_s else 0, "seconds of two owners:")
+    verdicts.take("I8", _too_much(offsets))
+    if world.scenario.rests_on_redis:
+        verdicts.take("I9", lists.failed_reads + lists.empty_reads, "reads without an answer:")
+    logs = {worker.log_path.name: worker.log for worker in world.deployment.workers}
+    verdicts.take("I10", [name for name, log in logs.items() if PERSON in log or THING in log])
+    silent = [end for slot in world.slots for end in slot.exits if end.endswith("no reason")]
+    verdicts.take("I11", silent or verdicts.wrong.get("I11", ""))
+
+
+def _too_much(offsets: Any) -> list[str]:
+    seen = {
+        "memory_mb": (offsets.memory_mb, MAX_MEMORY_MB),
+        "descriptors": (offsets.descriptors, MAX_DESCRIPTORS),
+        "threads": (offsets.threads, MAX_THREADS),
+    }
+    return [f"{name} {most:.0f}" for name, (most, bound) in seen.items() if most > bound]

@@ -1,0 +1,148 @@
+"""The chaos runner: real servers, real workers, real signals; one line per scenario.
+
+``python -m tests.chaos.run`` plays the quick tier, ``--all`` every scenario, ``--only 4`` or
+``--only "broker killed"`` some. Each scenario has topics, a group, a folder and a Redis of its own;
+they share one Apache Kafka. Exit code 1 where anything that was asked does not hold. ``--seed``
+reproduces the choices of a line that names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from consumers.warm_up import compile_kernels
+from local.kafka import KafkaServer
+from local.redis import RedisServer
+from tests.chaos.judgement import judge_samples, settle
+from tests.chaos.report import Result, commit_of_checkout, line, markdown, write_table
+from tests.chaos.scenarios import FULL, QUICK, Scenario, all_scenarios
+from tests.chaos.world import World
+
+
+def play(scenario: Scenario, *, seed: int, kafka: KafkaServer, folder: Path) -> Result:
+    """Play one scenario; whatever fails is in the result, and everything it started is ended."""
+    result, begin_s = Result(scenario, seed), time.monotonic()
+    redis = RedisServer(folder / "redis", properties=dict(scenario.redis))
+    world = None
+    try:
+        redis.start()
+        world = World(scenario, seed=seed, kafka=kafka, redis=redis, folder=folder)
+        result.verdicts = world.verdicts
+        result.figures = dict(scenario.play(world) or {})
+        if scenario.settles and not result.verdicts.is_settled:
+            settle(world, result.verdicts)
+        world.stop_probes()
+        judge_samples(world, result.verdicts)
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        result.failure = f"{type(error).__name__} ({last.name}): {str(error)[-1500:]}"
+        traceback.print_exc()
+    finally:
+        if world is not None:
+            _take_figures(result, world)
+            world.close()
+        redis.kill()
+    result.seconds = time.monotonic() - begin_s
+    return result
+
+
+def _take_figures(result: Result, world: World) -> None:
+    result.recovery_s = max(world.recoveries_s, default=None)
+    result.replayed = world.replayed
+    result.stale_s = world.lists.stale_s_max
+    result.memory_mb = world.offsets.memory_mb
+    result.accepted = sum(len(load.accepted) for load in world.loads)
+    result.exits = [end for slot in world.slots for end in slot.exits]
+
+
+@contextmanager
+def broker(folder: Path, shared: KafkaServer, scenario: Scenario) -> Iterator[KafkaServer]:
+    """Give the shared Kafka, running, or the scenario's own."""
+    if scenario.broker is None:
+        shared.start()  # No-op while it runs.
+        yield shared
+        return
+    own = KafkaServer(folder / "kafka", properties=dict(scenario.broker))
+    try:
+        own.start()
+        yield own
+    finally:
+        own.kill()
+
+
+def chosen(arguments: argparse.Namespace) -> list[Scenario]:
+    """Return the scenarios to play."""
+    found = all_scenarios()
+    if arguments.only:
+        return [s for s in found if str(s.number) in arguments.only or s.name in arguments.only]
+    tiers = (QUICK, FULL) if arguments.all else (QUICK,)
+    return [s for s in found if s.tier in tiers]
+
+
+def machine() -> str:
+    """Say how large this machine is."""
+    return f"{os.cpu_count()} cores"
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
+    parser.add_argument("--all", action="store_true", help="every scenario, not the quick tier")
+    parser.add_argument("--only", action="append", default=[], help="a number or a name; repeats")
+    parser.add_argument("--seed", type=int, help="as a line names it; drawn where not given")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument("--table", type=Path, help="page whose table is written anew")
+    parser.add_argument("--machine", default=machine(), help="said above the table")
+    parser.add_argument("--keep", type=Path, help="folder for logs and data, which then stay")
+    parser.add_argument("--list", action="store_true", help="name the scenarios and end")
+    return parser.parse_args(words)
+
+
+def main(words: Sequence[str]) -> int:
+    """Play; return the exit code."""
+    arguments = parse(words)
+    scenarios = chosen(arguments)
+    if arguments.list:
+        for each in scenarios:
+            print(f"{each.number:>2} {each.tier:5} {each.name}")
+        return 0
+    seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
+    out = sys.stderr if arguments.json else sys.stdout
+    begin_s, results = time.monotonic(), []
+    compile_kernels()
+    with tempfile.TemporaryDirectory(prefix="headwater-chaos-") as scratch:
+        folder = arguments.keep or Path(scratch)
+        shared = KafkaServer(folder / "kafka")
+        try:
+            for index, each in enumerate(scenarios):
+                place = folder / f"{each.number:02d}-{index}"
+                place.mkdir(parents=True)
+                with broker(place, shared, each) as kafka:
+                    results.append(play(each, seed=seed, kafka=kafka, folder=place))
+                print(line(results[-1]), file=out, flush=True)
+        finally:
+            shared.kill()
+    seconds = time.monotonic() - begin_s
+    failed = [each.scenario.name for each in results if not each.is_good]
+    print(f"{len(results) - len(failed)} of {len(results)} hold, {seconds:.0f} s", file=out)
+    if arguments.table:
+        table = markdown(results, commit=commit_of_checkout(), machine=arguments.machine)
+        write_table(arguments.table, table)
+    if arguments.json:
+        whole = {"seed": seed, "seconds": round(seconds), "failed": failed}
+        print(json.dumps({**whole, "scenarios": [each.as_json() for each in results]}))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

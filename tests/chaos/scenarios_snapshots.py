@@ -1,0 +1,107 @@
+"""Scenario 15: snapshots that are broken, and a store that is full."""
+
+from __future__ import annotations
+
+import random
+import resource
+import struct
+import time
+from pathlib import Path
+
+import psutil
+
+from state.snapshot import SCHEMA_VERSION, SnapshotInvalid, decode
+from tests.chaos.scenarios import QUICK, Figures, scenario
+from tests.chaos.world import World
+from tests.integration.workers import until
+
+_VERSION_AT = 8
+# Room for a log, not for a snapshot.
+_FULL_BYTES = 200_000
+
+
+def _newest(world: World) -> list[Path]:
+    """Return the newest snapshot of each kind and partition."""
+    newest: dict[str, Path] = {}
+    for path in sorted((world.deployment.folder / "data" / "snapshots").glob("*.snapshot")):
+        newest[".".join(path.name.split(".")[:2])] = path
+    return list(newest.values())
+
+
+def _flip(data: bytes, draw: random.Random) -> bytes:
+    at = draw.randrange(len(data))
+    return data[:at] + bytes([data[at] ^ 1 << draw.randrange(8)]) + data[at + 1 :]
+
+
+def _cut(data: bytes, draw: random.Random) -> bytes:
+    return data[: draw.randrange(len(data))]
+
+
+def _age(data: bytes, draw: random.Random) -> bytes:
+    version = struct.pack("<I", draw.choice((0, SCHEMA_VERSION + 1)))
+    return data[:_VERSION_AT] + version + data[_VERSION_AT + 4 :]
+
+
+_FAULTS = {"flipped": _flip, "cut": _cut, "other schema": _age}
+
+
+def _detected(data: bytes, draw: random.Random, count: int) -> int:
+    """Break copies of a snapshot; return how many a reader refused."""
+    refused = 0
+    for _ in range(count):
+        broken = _FAULTS[draw.choice(list(_FAULTS))](data, draw)
+        try:
+            decode(broken)
+        except SnapshotInvalid:
+            refused += 1
+    return refused
+
+
+@scenario(15, "snapshots broken", tier=QUICK, may_lose_snapshots=True)
+def snapshots_broken(world: World) -> Figures:
+    """Break the newest snapshot of every partition, then both of one; workers go on from others."""
+    slots = world.start_workers(2)
+    world.start_load(200)
+    world.wait_durable(500)
+    for slot in slots:
+        world.kill(slot)
+    draw = world.random
+    broken = _newest(world)
+    whole = broken[0].read_bytes()
+    count = 200
+    detected = _detected(whole, draw, count)
+    assert detected == count, f"{count - detected} of {count} broken snapshots were read"
+    for path in broken:
+        path.write_bytes(_FAULTS[draw.choice(list(_FAULTS))](path.read_bytes(), draw))
+    lost = broken[0].name.split(".")
+    for path in broken[0].parent.glob(f"{lost[0]}.{lost[1]}.*.snapshot"):
+        path.write_bytes(_flip(path.read_bytes(), draw))
+    begin_s = time.monotonic()
+    with world.counting_replays():
+        for slot in slots:
+            world.launch(slot)
+        for slot in slots:
+            slot.worker.wait_ready()
+        world.heal()
+        world.note_recovery(begin_s, {0, 1, 2}, since_s=begin_s)
+    said = sum(slot.worker.log.count("cannot be used, trying the one before") for slot in slots)
+    assert said >= len(broken), f"only {said} of {len(broken)} broken snapshots were noticed"
+    return {"broken": len(broken) + 1, "noticed": said, "detected_of_200": detected}
+
+
+@scenario(15, "snapshot store full")
+def store_full(world: World) -> Figures:
+    """Let no file grow beyond a bound: the worker ends with its reason, the next one goes on."""
+    (slot,) = world.start_workers(1)
+    world.start_load(200)
+    world.wait_durable(300)
+    begin_s = time.monotonic()
+    with world.counting_replays():
+        process = psutil.Process(slot.worker.pid)
+        process.rlimit(resource.RLIMIT_FSIZE, (_FULL_BYTES, _FULL_BYTES))
+        until(lambda: slot.exits, "the worker ends")
+        ended_s = time.monotonic()
+        assert "is there room" in slot.exits[0], slot.exits
+        world.note_recovery(begin_s, {0, 1, 2}, since_s=ended_s)
+    world.heal()
+    return {"ended_with_reason": len(slot.exits)}

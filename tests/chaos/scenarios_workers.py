@@ -1,0 +1,228 @@
+"""Scenarios 4 to 6 and 17: workers are killed, stopped, continued, join and leave."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+import urllib.request
+
+from kafka import TopicPartition
+from kafka.admin import KafkaAdminClient
+from kafka.structs import OffsetAndMetadata
+
+from consumers.crash_points import POINTS
+from consumers.snapshot_digests import load_snapshots
+from stream.digests import digests
+from tests.chaos.load import Mix
+from tests.chaos.scenarios import QUICK, Figures, scenario
+from tests.chaos.world import RESTART_S, Slot, World
+from tests.integration.workers import until
+
+# Reached while a worker starts or stops; all others under load.
+_BEFORE_READY = ("mid-restore", "after-restore")
+_AT_STOP = ("mid-release",)
+# Erases, bad and misplaced records, so that every point is reached soon.
+_EVERYTHING = Mix(erases=0.02, bad=0.02, misrouted=0.02, duplicates=0.03)
+
+
+def _arm(world: World, slot: Slot, point: str) -> None:
+    """Start a slot's worker so that it dies at a point, the first to third time it comes there."""
+    time_ = 1 if point in (*_BEFORE_READY, *_AT_STOP) else world.random.randint(1, 3)
+    world.launch(slot, CRASH_AT=f"{point}:{time_}")
+    slot.is_expected_to_end = True
+
+
+def _die(slot: Slot, point: str) -> None:
+    """Wait for a worker to die at its point."""
+    if point in _AT_STOP:
+        slot.worker.wait_ready()
+        until(lambda: slot.worker.stats()["positions"], f"{point}: the worker has partitions")
+        os.kill(slot.worker.pid, signal.SIGTERM)
+    code = slot.worker.wait()
+    assert code == -signal.SIGKILL, f"{point}: ended with {code}: {slot.worker.log[-1500:]}"
+
+
+@scenario(4, "worker killed at crash points", tier=QUICK)
+def crash_points(world: World) -> Figures:
+    """Two workers die at once, each at a point of its own, and again, until all points are done."""
+    slots = world.start_workers(2)
+    world.start_load(120, mix=_EVERYTHING)
+    world.wait_durable(100)
+    points = list(POINTS)
+    world.random.shuffle(points)
+    passed = 0
+    for first in range(0, len(points), len(slots)):
+        pairs = list(zip(slots, points[first : first + len(slots)], strict=False))
+        for slot, point in pairs:
+            if not slot.is_expected_to_end:
+                world.kill(slot)
+            _arm(world, slot, point)
+        for slot, point in pairs:
+            _die(slot, point)
+            passed += 1
+    restarted_s = time.monotonic()
+    with world.counting_replays():
+        for slot in slots:
+            world.launch(slot)
+        for slot in slots:
+            slot.worker.wait_ready()
+        world.heal()
+        world.note_recovery(restarted_s, {0, 1, 2}, since_s=restarted_s)
+    return {"points_passed": passed, "points": len(POINTS)}
+
+
+@scenario(4, "worker killed and restarted", settings={"WORKER__SESSION_TIMEOUT_S": 45})
+def worker_restarted(world: World) -> Figures:
+    """Kill, start half a second later: within its session it is the member that it was."""
+    slots = world.start_workers(2)
+    world.start_load(250)
+    world.wait_durable(500)
+    for slot in (*slots, slots[0]):
+        world.kill_and_restart(slot)
+        world.wait_durable(200)
+    return {"restarts": 3, "recovery_s_min": round(min(world.recoveries_s), 2)}
+
+
+@scenario(4, "worker killed, taken over")
+def worker_taken_over(world: World) -> Figures:
+    """Kill a worker and leave it dead: the other one takes its partitions."""
+    stays, victim = world.start_workers(2)
+    world.start_load(250)
+    world.wait_durable(500)
+    with world.counting_replays():
+        begin_s = time.monotonic()
+        held = world.kill(victim)
+        world.note_recovery(begin_s, held, since_s=begin_s + 0.3)
+    world.wait_durable(200)
+    world.heal()
+    assert stays.worker.process.poll() is None
+    return {"session_timeout_s": world.deployment.settings["WORKER__SESSION_TIMEOUT_S"]}
+
+
+def stale_writes(slot: Slot) -> int:
+    """Return how many of a worker's writes Redis refused because a newer list stood there."""
+    with urllib.request.urlopen(f"{slot.worker.health}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    found = re.findall(r'headwater_sink_replies_total\{kind="stale"\} ([0-9.e+]+)', text)
+    return int(float(found[0])) if found else 0
+
+
+@scenario(5, "worker stopped past its session", tier=QUICK)
+def zombie(world: World) -> Figures:
+    """SIGSTOP until another worker has taken over, SIGCONT, and again with the other one."""
+    slots = world.start_workers(2)
+    load = world.start_load(250)
+    world.wait_durable(300)
+    blocked, ended = 0, 0
+    for sleeper, other in ((slots[0], slots[1]), (slots[1], slots[0])):
+        held = until(lambda: world.partitions_of(sleeper), "it holds partitions")  # noqa: B023
+        before = stale_writes(sleeper)
+        # So much waits in it that it has something to write when it goes on.
+        load.burst(300)
+        with world.counting_replays():
+            begin_s = time.monotonic()
+            os.kill(sleeper.worker.pid, signal.SIGSTOP)
+            world.note_recovery(begin_s, held, since_s=begin_s + 0.5)
+        until(lambda: world.partitions_of(other) >= held, "taken over")  # noqa: B023
+        world.wait_durable(100)
+        os.kill(sleeper.worker.pid, signal.SIGCONT)
+        until(lambda: world.partitions_of(sleeper) or sleeper.exits, "it works or exits")  # noqa: B023
+        ended += len(sleeper.exits)
+        if not sleeper.exits:
+            blocked += stale_writes(sleeper) - before
+        world.heal()
+    return {"stale_writes_blocked": blocked, "zombies_ended": ended}
+
+
+@scenario(6, "rebalance storm")
+def rebalance_storm(world: World) -> Figures:
+    """A second worker joins and leaves under load, again and again; the pause of each round."""
+    (stays,) = world.start_workers(1)
+    world.start_load(250)
+    world.wait_durable(300)
+    joins, leaves = [], []
+    for number in range(4):
+        guest = world.add_slot() if number == 0 else guest  # noqa: F821
+        if number:
+            world.launch(guest)
+        guest.worker.wait_ready()
+        held = until(lambda: world.partitions_of(guest), "the guest holds partitions")  # noqa: B023
+        joins.append(world.lists.longest_gap(held, time.monotonic() - 10.0))
+        world.wait_durable(100)
+        begin_s = time.monotonic()
+        guest.is_expected_to_end = True
+        assert guest.worker.stop() == 0, guest.worker.log[-1500:]
+        until(lambda: world.lists.first_write_after(begin_s + 0.2, held), "written again")  # noqa: B023
+        leaves.append(world.lists.longest_gap(held, begin_s - 1.0))
+        world.wait_durable(100)
+    assert stays.worker.process.poll() is None, "the worker that stays has ended"
+    return {
+        "rounds": len(leaves),
+        "join_pause_s_max": round(max(joins), 2),
+        "leave_pause_s_max": round(max(leaves), 2),
+    }
+
+
+@scenario(17, "all killed, offsets reset", tier=QUICK)
+def offsets_reset(world: World) -> Figures:
+    """Kill all, commit offset 0 for the group, start: a re-read changes nothing."""
+    slots = world.start_workers(2)
+    load = world.start_load(0)
+    load.burst(1_500)
+    world.deployment.drain()
+    _snapshots_hold_all(world)
+    before = _digest(world)
+    for slot in slots:
+        world.kill(slot)
+    _reset_offsets(world)
+    begin_s = time.monotonic()
+    time.sleep(RESTART_S)
+    for slot in slots:
+        world.launch(slot)
+    for slot in slots:
+        slot.worker.wait_ready()
+    world.deployment.drain()
+    after = _digest(world)
+    assert after == before, f"a re-read changed the state: {before} to {after}"
+    load.burst(200)
+    world.heal()
+    world.note_recovery(begin_s, {0, 1, 2}, since_s=begin_s)
+    return {"records_below_reset": 1_500, "digest_same": True}
+
+
+def _snapshots_hold_all(world: World) -> None:
+    def holds() -> bool:
+        positions = world.deployment.positions().values()
+        return all(each["durable"] == each["next"] for each in positions)
+
+    until(holds, "snapshots hold everything")
+
+
+def _digest(world: World) -> tuple[str, str]:
+    found = digests(load_snapshots(world.deployment._worker_settings()))
+    return str(found.state), str(found.rows)
+
+
+def _reset_offsets(world: World) -> None:
+    """Commit offset 0 for every partition, once the group has no living member."""
+    deployment = world.deployment
+    parts = [
+        TopicPartition(topic, number)
+        for topic in (deployment.interactions, deployment.item_deltas)
+        for number in range(deployment.partitions)
+    ]
+
+    def reset() -> bool:
+        admin = KafkaAdminClient(bootstrap_servers=deployment.kafka)
+        try:
+            wanted = {part: OffsetAndMetadata(0, "", -1) for part in parts}
+            admin.alter_group_offsets(deployment.group, wanted)
+        except Exception:  # The group still waits for its dead members.
+            return False
+        finally:
+            admin.close()
+        return set(deployment.committed().values()) == {0}
+
+    until(reset, "the group's offsets are reset")

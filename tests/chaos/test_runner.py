@@ -1,0 +1,128 @@
+"""The runner's own parts: what it judges can be wrong, and is then said."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from local.redis import RedisServer
+from tests.chaos.load import Accepted, Mix, Sending, events
+from tests.chaos.oracle_records import LogRecord, partition_of, read_interaction
+from tests.chaos.probes import ListProbe, WorkerProbe, durable_offsets
+from tests.chaos.report import BEGIN, END, Result, line, markdown, write_table
+from tests.chaos.run import chosen, parse
+from tests.chaos.scenarios import QUICK, Scenario, all_scenarios
+from tests.chaos.verdicts import INVARIANTS, Verdicts
+
+
+def scenario() -> Scenario:
+    return Scenario(number=2, name="broker killed", tier=QUICK, play=lambda world: None)
+
+
+def test_names_are_unique_and_the_quick_tier_is_whole() -> None:
+    names = [each.name for each in all_scenarios()]
+    assert len(set(names)) == len(names)
+    assert {2, 4, 5, 7, 8, 10, 15, 17} <= {each.number for each in chosen(parse([]))}
+    assert {each.number for each in chosen(parse(["--all"]))} > {1, 3, 6, 9, 14, 16, 18, 19, 20}
+    assert [each.number for each in chosen(parse(["--only", "17"]))] == [17]
+
+
+@pytest.mark.parametrize("field", ["wrong_keys", "lost", "invariant"])
+def test_what_does_not_hold_is_no_success(field: str) -> None:
+    verdicts = Verdicts()
+    for name in INVARIANTS:
+        verdicts.take(name, "")
+    result = Result(scenario(), seed=1, verdicts=verdicts)
+    assert result.is_good and line(result).startswith("ok")
+    if field == "invariant":
+        verdicts.take("I4", ["u1: 5 to 4"])
+    else:
+        setattr(verdicts, field, 1)
+    assert not result.is_good and line(result).startswith("FAIL")
+
+
+def test_a_violation_stays_whatever_is_found_later() -> None:
+    verdicts = Verdicts()
+    verdicts.take("I1", "3 keys differ")
+    verdicts.take("I1", "")
+    assert not verdicts.holds
+
+
+def test_the_table_is_written_between_its_marks(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{BEGIN}\nstale row\n{END}\nafter\n")
+    result = Result(scenario(), seed=7, figures={"down_s": 1.25})
+    write_table(page, markdown([result], commit="abc", machine="2 cores"))
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale row" not in text
+    assert "| 2 | broker killed |" in text and "down s 1.2" in text and "| 7 |" in text
+
+
+def test_a_seed_is_a_log_and_shares_are_as_asked() -> None:
+    mix = Mix(duplicates=0.3, bad=0.2, misrouted=0.1, erases=0.05, shuffled=8)
+
+    def log(seed: int) -> list[Sending]:
+        made = events(seed, mix)
+        return [next(made) for _ in range(800)]
+
+    def shape(sendings: list[Sending]) -> list[tuple[object, ...]]:
+        return [(each.user, each.is_erase, each.key, each.partition) for each in sendings]
+
+    assert shape(log(1)) == shape(log(1)) != shape(log(2))
+    found = log(1)
+    bad = sum(read_interaction(LogRecord(0, 0, each.value)) is None for each in found)
+    assert 80 < bad < 240
+    assert sum(each.partition is not None for each in found) > 20
+    assert sum(each.is_erase for each in found) > 5
+    assert len({each.value for each in found}) < 700
+
+
+@pytest.mark.redis
+def test_a_list_that_goes_back_and_one_that_stays_behind_are_seen(
+    redis_server: Callable[..., RedisServer],
+) -> None:
+    server = redis_server()
+    probe = ListProbe(server.url, num_partitions=3)
+    sending = Sending(b"{}", user="u1")
+    probe.expect(Accepted(sending, partition=0, offset=5, at_s=0.0))
+    with Redis.from_url(server.url) as redis:
+        for offset in (5, 6, 4):
+            redis.hset("rec:{u1}", "version", f"000000-{offset:016d}-000000-1700000000000")
+            probe.look()
+            if offset == 5:
+                assert probe.stale_s_max > 0, "offset 5 is in no list yet"
+        server.kill()
+        probe.look()
+    assert len(probe.went_back) == 1 and (probe.reads, probe.failed_reads) == (4, 1)
+    home = partition_of(b"u1", 3)
+    assert probe.first_write_after(0.0, {home}) is not None
+    assert probe.first_write_after(0.0, {0, 1, 2} - {home}) is None
+    probe.close()
+
+
+def test_two_owners_of_a_partition_are_timed_only_while_there_are_two() -> None:
+    probe = WorkerProbe(lambda: [])
+    probe._note_doubles({"t/0"})
+    threading.Event().wait(0.01)
+    probe._note_doubles({"t/0"})
+    longest = probe.two_owners_s
+    assert longest >= 0.01
+    probe._note_doubles(set())
+    probe._note_doubles({"t/0"})
+    assert probe.two_owners_s == longest
+
+
+def test_durable_is_what_names_of_snapshots_say(tmp_path: Path) -> None:
+    for name in (
+        "users.00001.0000000000000042.0000000001.snapshot",
+        "users.00001.0000000000000007.0000000009.snapshot",
+        "items.00000.0000000000000003.0000000001.snapshot",
+        "users.00001.0000000000000099.0000000001.snapshot.0a1b.writing",
+    ):
+        (tmp_path / name).touch()
+    found = durable_offsets(tmp_path, {"users": "interactions", "items": "item-deltas"})
+    assert found == {"interactions/1": 42, "item-deltas/0": 3}
