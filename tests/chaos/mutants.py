@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import Phase, settings
 
 import consumers  # noqa: F401  (first: it points numba at the cache of these sources)
 from consumers import sink, sink_scripts
@@ -35,6 +36,10 @@ from tests.chaos.simulation import Simulation
 _MAX_SEEDS = 300
 _TIMEOUT_S = 300
 CAUGHT, SURVIVED, BROKEN = 0, 1, 2
+_PYTEST = (  # hypothesis was imported before pytest could rewrite it.
+    *("-x", "-q", "-p", "no:cacheprovider"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,9 +164,12 @@ def play(mutant: Mutant) -> tuple[int, str]:
 
 
 def _test(mutant: Mutant) -> tuple[int, str]:
+    # The first example that fails is enough: no search for a smaller one.
+    settings.register_profile("mutants", phases=(Phase.explicit, Phase.generate), database=None)
+    settings.load_profile("mutants")
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
-        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *mutant.tests])
+        code = pytest.main([*_PYTEST, *mutant.tests])
     if code == pytest.ExitCode.TESTS_FAILED:
         return CAUGHT, mutant.tests[0].rsplit("::", 1)[1]
     if code == pytest.ExitCode.OK and " passed" in output.getvalue():
