@@ -260,7 +260,7 @@ class _Line:
             await self._task
         except asyncio.CancelledError:
             pass  # Reset or cut; nobody else cancels a line.
-        except ConnectionError:
+        except OSError:
             self.reset()  # One end was reset: so is the other.
         finally:
             for writer in self._ends:
