@@ -111,9 +111,7 @@ def _without(line: str) -> Callable[[], None]:
 
     def plant() -> None:
         assert sink_scripts.WRITE_LIST.count(line) == 1, f"{line!r} is not in the script"
-        script = sink_scripts.WRITE_LIST.replace(line, "")
-        sink.WRITE_LIST_SHA = sink_scripts.digest_of(script)  # type: ignore[misc]
-        sink_scripts.SCRIPTS[sink.WRITE_LIST_SHA] = script
+        sink.WRITE_LIST = sink_scripts.WRITE_LIST.replace(line, "")  # type: ignore[misc]
 
     return plant
 
