@@ -271,6 +271,7 @@ def _make_losses(
         find_missing=sink.find_missing,
         is_caught_up=partial(worker.ownership.is_caught_up, topics.interactions),
         ttl_ms=ttl_ms,
+        num_script_loads=lambda: sink.num_script_loads,
     )
     similar = SimilarView(
         engine=engine,

@@ -3,7 +3,9 @@
 Redis is a view (law 4): whoever acts gets a new list anyhow; here the others get theirs. The users
 of each partition are looked up in Redis slice by slice, round and round; whose list is missing is
 marked dirty, as the least urgent, so that those who act come first. While lists are missing the
-next slice follows at once, bound in rate; else there is a long rest. Absent: knowledge of why.
+next slice follows at once, bound in rate; else there is a long rest. A server that forgot our
+scripts was restarted or is another one, and may hold lists older than those it acknowledged
+(replication and append-only files lag): everybody's list is written again then, too.
 """
 
 from __future__ import annotations
@@ -102,6 +104,7 @@ class LostLists:
         find_missing: bool per key, not in Redis; None when it does not answer.
         is_caught_up: Whether a user partition's lists may be made.
         ttl_ms: Life of a list: who was last seen longer ago may have none.
+        num_script_loads: How often the server did not know our scripts (``RedisSink``).
     """
 
     kind: ClassVar[str] = "rec"
@@ -116,10 +119,15 @@ class LostLists:
         find_missing: FindMissing,
         is_caught_up: Callable[[int], bool],
         ttl_ms: int,
+        num_script_loads: Callable[[], int] = lambda: 0,
     ) -> None:
         self._engine = engine
         self._state = state
         self._queue = queue
+        self._num_script_loads = num_script_loads
+        self._num_loads_seen = 0
+        # Partitions whose lists may be older than those that were written, until one round is over.
+        self._doubted: set[int] = set()
         self._mark = mark
         self._find_missing = find_missing
         self._is_caught_up = is_caught_up
@@ -130,6 +138,10 @@ class LostLists:
         """Look at the next slice of each partition; mark who has no list, return how many."""
         if len(self._queue) >= _SLICE:
             return 0  # Who acts comes first.
+        if self._num_script_loads() != self._num_loads_seen:
+            self._num_loads_seen = self._num_script_loads()
+            self._doubted = set(self._engine.users)
+            self._next_rows.clear()
         num_lost = 0
         for partition in sorted(self._engine.users):
             if self._is_caught_up(partition):
@@ -148,6 +160,10 @@ class LostLists:
         if is_missing is None or partition not in self._engine.users:
             return 0
         self._next_rows[partition] = after
+        if partition in self._doubted:
+            is_missing = np.ones(len(is_missing), np.bool_)
+            if not after:
+                self._doubted.discard(partition)
         self._mark(_only(users, is_missing))
         return int(is_missing.sum())
 

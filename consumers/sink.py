@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from consumers.crash_points import crash_point, first_half
 from consumers.sink_keys import TRENDING_KEY, list_keys, similar_key
 from consumers.sink_replies import RETRYABLE, Reply, WriteReport, reply_of
-from consumers.sink_scripts import ERASE_USER_SHA, SCRIPTS, WRITE_LIST_SHA
+from consumers.sink_scripts import ERASE_USER, ERASE_USER_SHA, WRITE_LIST, digest_of
 from stream.candidates import RecommendationBatch
 from stream.errors import ConfigurationError
 from stream.list_json import encode_lists
@@ -91,6 +92,11 @@ class RedisSink:
         self._slots = asyncio.Semaphore(max_pipelines)
         self._counts: Counter[str] = Counter()
         self.num_script_loads = 0
+        # A script of this worker's own: of several workers each must notice a server that is not
+        # the one it wrote to, also when another has loaded scripts there before.
+        write_list = f"-- {secrets.token_hex(8)}\n{WRITE_LIST}"
+        self._write_list_sha = digest_of(write_list)
+        self._scripts = (write_list, ERASE_USER)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -175,7 +181,17 @@ class RedisSink:
         model = batch.model.encode()
         generated_at = b"%d" % generated_at_ms
         commands: list[Command] = [
-            ("EVALSHA", WRITE_LIST_SHA, *key, version, self._ttl, text, generated_at, to, model)
+            (
+                "EVALSHA",
+                self._write_list_sha,
+                *key,
+                version,
+                self._ttl,
+                text,
+                generated_at,
+                to,
+                model,
+            )
             for key, text, to in zip(keys, texts, batch.events_to_ms.tolist(), strict=True)
         ]
         if is_valid.all():
@@ -267,7 +283,7 @@ class RedisSink:
         """Load every script on every primary; False when the server did not take them."""
         try:
             async with asyncio.timeout(self._timeout_s):
-                for script in SCRIPTS.values():
+                for script in self._scripts:
                     await self._client.script_load(script)
         except _WORLD as error:
             logger.warning("Redis did not take the sink's scripts: %s", type(error).__name__)

@@ -62,6 +62,4 @@ def digest_of(script: str) -> str:
     return sha1(script.encode(), usedforsecurity=False).hexdigest()
 
 
-SCRIPTS = {digest_of(script): script for script in (WRITE_LIST, ERASE_USER)}
-WRITE_LIST_SHA = digest_of(WRITE_LIST)
 ERASE_USER_SHA = digest_of(ERASE_USER)

@@ -29,7 +29,7 @@ _CHUNK_BYTES = 65_536
 _MAX_DELAYED_CHUNKS = 64
 # A throttled line passes bytes this often, so that a slow line is slow and not jerky.
 _THROTTLE_STEP_S = 0.02
-_SWITCH_TIMEOUT_S = 10.0
+_SWITCH_TIMEOUT_S = 60.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 s.
 
 
@@ -228,14 +228,14 @@ class _Line:
         self._proxy = proxy
         self._draw = draw
         self._ends: list[asyncio.StreamWriter] = []
-        self._task: asyncio.Future[Any] | None = None
+        self._tasks: list[asyncio.Future[None]] = []
 
     def reset(self) -> None:
         """End both ends with RST."""
         for writer in self._ends:
             _reset(writer)
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
     async def run(self, connection: socket.socket) -> None:
         """Pass bytes both ways until an end closes or a fault ends it."""
@@ -250,21 +250,23 @@ class _Line:
         self._ends.append(to_target)
         there: _Chunks = asyncio.Queue(_MAX_DELAYED_CHUNKS)
         back: _Chunks = asyncio.Queue(_MAX_DELAYED_CHUNKS)
-        self._task = asyncio.gather(
+        steps = (
             self._read(from_client, there),
             self._pass("requests", there, to_target),
             self._read(from_target, back),
             self._pass("answers", back, to_client),
         )
-        try:
-            await self._task
-        except asyncio.CancelledError:
-            pass  # Reset or cut; nobody else cancels a line.
-        except ConnectionError:
+        self._tasks = [asyncio.ensure_future(step) for step in steps]
+        await asyncio.wait(self._tasks, return_when=asyncio.FIRST_EXCEPTION)
+        if not all(task.done() for task in self._tasks):
             self.reset()  # One end was reset: so is the other.
-        finally:
-            for writer in self._ends:
-                writer.close()
+        results = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for writer in self._ends:
+            writer.close()
+        for result in results:
+            # Cancelled: reset or cut. An OSError: an end that was reset.
+            if isinstance(result, Exception) and not isinstance(result, OSError):
+                raise result
 
     async def _read(self, reader: asyncio.StreamReader, chunks: _Chunks) -> None:
         """Queue what comes, each chunk with the time at which it is due."""
@@ -334,8 +336,8 @@ class _Line:
                 writer.close()
             else:
                 _reset(writer)
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
 
 def proxied_listener(

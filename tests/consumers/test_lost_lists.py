@@ -47,6 +47,7 @@ class Looks:
         self.marked: list[bytes] = []
         self.looked: list[bytes] = []
         self.queue = RefreshQueue(max_users=1000)
+        self.num_script_loads = 0
         self._missing = missing
         self._engine, self._ttl_ms = engine, ttl_ms
 
@@ -60,6 +61,7 @@ class Looks:
             find_missing=self._find_missing,
             is_caught_up=lambda partition: True,
             ttl_ms=self._ttl_ms,
+            num_script_loads=lambda: self.num_script_loads,
         )
 
         registry = MetricsRegistry()
@@ -101,6 +103,13 @@ def test_a_second_round_starts_at_the_first_user_again(engine: Engine) -> None:
     looks = Looks(engine, set())
     assert looks.look(5) == [0] * 5
     assert looks.looked[:64] == looks.looked[NUM_USERS + 1 :]
+
+
+def test_a_server_that_forgot_our_scripts_gets_every_list_again_once(engine: Engine) -> None:
+    looks = Looks(engine, set())
+    looks.num_script_loads = 1
+    assert looks.look(8) == [64, 64, 64, 9, 0, 0, 0, 0]
+    assert sorted(looks.marked) == sorted(EVERYBODY)
 
 
 def test_where_redis_does_not_answer_the_same_users_are_looked_at_again(engine: Engine) -> None:

@@ -166,6 +166,21 @@ def test_scripts_are_loaded_again_after_the_server_forgot_them(redis, redis_url)
     assert with_sink(redis_url, use, max_attempts=1) == [Reply.ACCEPTED] * 2
 
 
+def test_every_worker_notices_a_server_that_forgot_its_scripts(redis, redis_url):
+    async def run():
+        clients = [connect_redis(redis_url) for _ in range(2)]
+        sinks = [RedisSink(client, epoch=1) for client in clients]
+        for offset in (1, 2):
+            for sink in sinks:
+                await sink.write(batch_of([b"u1"], next_offset=offset), generated_at_ms=1)
+            redis.script_flush()
+        for client in clients:
+            await client.aclose()
+        return [sink.num_script_loads for sink in sinks]
+
+    assert asyncio.run(run()) == [2, 2]
+
+
 def test_an_outage_is_reported_and_never_raised(redis_server):
     server = redis_server()
 

@@ -1,11 +1,9 @@
 """The sink against a real Redis Cluster: three primaries, started and joined by the test."""
 
 import asyncio
-import time
 
 import numpy as np
 import pytest
-from redis import Redis
 
 from consumers.redis_client import connect_redis
 from consumers.sink import RedisSink
@@ -14,10 +12,9 @@ from consumers.sink_replies import Reply
 from state.tombstones import NUM_SLOTS, slot_of
 from stream.candidates import SOURCES, RecommendationBatch
 from stream.versions import erase_version
+from tests.redis_cluster import NUM_NODES, joined_primaries
 
 pytestmark = pytest.mark.redis
-
-NUM_NODES = 3
 
 
 def batch_of(users, *, next_offset):
@@ -42,30 +39,9 @@ def batch_of(users, *, next_offset):
 
 @pytest.fixture
 def cluster(redis_server):
-    """Give clients of three joined primaries; each owns a third of the slots."""
-    servers = [redis_server(properties={"cluster-enabled": "yes"}) for _ in range(NUM_NODES)]
-    clients = [Redis.from_url(server.url) for server in servers]
-    borders = [NUM_SLOTS * node // NUM_NODES for node in range(NUM_NODES + 1)]
-    for node, client in enumerate(clients):
-        client.execute_command("CLUSTER ADDSLOTSRANGE", borders[node], borders[node + 1] - 1)
-        client.execute_command("CLUSTER SET-CONFIG-EPOCH", node + 1)
-    for server in servers[1:]:
-        clients[0].execute_command("CLUSTER MEET", "127.0.0.1", server.port)
-    deadline = time.monotonic() + 30
-    while not all(_is_whole(client) for client in clients):
-        assert time.monotonic() < deadline, "the cluster did not form within 30 s"
-        time.sleep(0.05)
-    yield servers, clients
-    for client in clients:
-        client.close()
-
-
-def _is_whole(client):
-    # redis-py gives a dictionary or the raw text, depending on its version's parsers.
-    info = client.execute_command("CLUSTER INFO")
-    if isinstance(info, bytes):
-        info = dict(line.split(":") for line in info.decode().split())
-    return info["cluster_state"] == "ok" and int(info["cluster_known_nodes"]) == NUM_NODES
+    """Give servers and clients of three joined primaries; each owns a third of the slots."""
+    with joined_primaries(redis_server) as found:
+        yield found
 
 
 def with_sink(server, use, **options):
