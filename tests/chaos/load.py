@@ -162,6 +162,7 @@ class Load:
         self._sendings = iter(sendings)
         self._on_accepted = on_accepted
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._producer = KafkaProducer(
@@ -196,8 +197,13 @@ class Load:
     def burst(self, count: int) -> None:
         """Send so many events at once and return when they are acknowledged."""
         for _ in range(count):
-            self.send(next(self._sendings))
+            self._send_next()
         self._producer.flush(timeout=120)
+
+    def _send_next(self) -> None:
+        """Send the next event; a burst and the steady load take turns."""
+        with self._turn:
+            self.send(next(self._sendings))
 
     def send(self, sending: Sending) -> None:
         """Send one record; returns before it is acknowledged."""
@@ -235,5 +241,5 @@ class Load:
             # After a pause (a broker that is away) at most a second's worth is made up for.
             count = max(count, due - int(rate))
             while count < due and not self._stop.is_set():
-                self.send(next(self._sendings))
+                self._send_next()
                 count += 1
