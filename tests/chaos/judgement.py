@@ -69,8 +69,11 @@ def _drain(world: World) -> None:
         try:
             world.deployment.drain()
         except (AssertionError, OSError):
-            if sum(len(slot.exits) for slot in world.slots) == before:
-                raise
+            deadline = time.monotonic() + 15.0  # Its health ends before its process does.
+            while sum(len(slot.exits) for slot in world.slots) == before:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
             until(lambda: all(slot.worker.health for slot in world.slots), "workers are back")
         else:
             return

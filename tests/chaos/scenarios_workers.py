@@ -133,11 +133,11 @@ def worker_taken_over(world: World) -> Figures:
 
 
 def stale_writes(slot: Slot) -> int:
-    """Return how many of a worker's writes Redis refused because a newer list stood there."""
+    """Return how many old lists a worker did not write: its lease was over, or Redis had newer."""
     with urllib.request.urlopen(f"{slot.worker.health}/metrics", timeout=30) as answer:
         text = answer.read().decode()
-    found = re.findall(r'headwater_sink_replies_total\{kind="stale"\} ([0-9.e+]+)', text)
-    return int(float(found[0])) if found else 0
+    found = re.findall(r'headwater_sink_replies_total\{kind="(?:stale|fenced)"\} (\S+)', text)
+    return sum(int(float(each)) for each in found)
 
 
 @scenario(5, "worker stopped past its session", tier=QUICK)
