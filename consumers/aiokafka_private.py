@@ -89,6 +89,10 @@ class SlabSource:
         needs_seek: Whether a partition hands out slabs only after :meth:`sought`. Right after an
             assignment aiokafka already fetches from the committed offset or the log's start; that
             is not where the state is. Later, a position that it moved backwards is a LogGap.
+
+    Attributes:
+        assignment: Returns what stands for the consumer's assignment of the moment: a seek holds
+            for the one that it was made under, and for no later one of the same partitions.
     """
 
     def __init__(
@@ -96,12 +100,15 @@ class SlabSource:
     ) -> None:
         self.topics = topics
         self._walk = walk
-        self._needs_seek = needs_seek
+        self.needs_seek = needs_seek
         self._expected: dict[TopicPartition, int] = {}
+        self.assignment: Callable[[], object] = lambda: None
+        self._sought_under: object = None
 
     def sought(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Forget all positions and expect the next fetches at these offsets, and no others."""
         self._expected = dict(offsets)
+        self._sought_under = self.assignment()
 
     def records(self, tp: TopicPartition, data: bytes, aborted: Any, begin: int) -> _SlabRecords:
         """Return the slabs of one fetch of one partition; the walk happens while iterating."""
@@ -109,9 +116,10 @@ class SlabSource:
 
     def _slabs(self, tp: TopicPartition, data: bytes, aborted: Any, begin: int) -> Iterator[Slab]:
         expected = self._expected.get(tp)
-        if expected is None and self._needs_seek:
+        is_sought = expected is not None and self.assignment() is self._sought_under
+        if self.needs_seek and not is_sought:
             return
-        if expected is not None and self._needs_seek and begin < expected:
+        if expected is not None and self.needs_seek and begin < expected:
             message = (
                 f"{tp.topic}-{tp.partition}: expected to read on at offset {expected}, the log "
                 f"now starts again at {begin}: the topic was recreated or cut at its end; "
@@ -140,6 +148,8 @@ def hand_out_slabs(consumer: AIOKafkaConsumer, source: SlabSource) -> None:
             return source.records(tp, records.data, aborted, begin)
         return stock_fetcher.PartitionRecords(tp, records.stock, aborted, begin, *rest)
 
+    if source.needs_seek:
+        source.assignment = lambda: assignment_of(consumer)
     fetcher = consumer._fetcher
     fetcher._proc_fetch_request = MethodType(
         _with_names(
@@ -148,6 +158,14 @@ def hand_out_slabs(consumer: AIOKafkaConsumer, source: SlabSource) -> None:
         ),
         fetcher,
     )
+
+
+def assignment_of(consumer: AIOKafkaConsumer) -> object:
+    """Return what stands for the group's assignment: another object each time, None in between."""
+    subscription = consumer._subscription.subscription
+    if subscription is None or consumer._subscription.reassignment_in_progress:
+        return None
+    return subscription.assignment
 
 
 def _with_names(function: Any, names: Mapping[str, Any]) -> FunctionType:

@@ -184,12 +184,13 @@ class Worker:
             max_batch=bounds.max_batch,
             max_wait_ms=bounds.max_wait_ms,
         )
+        self.leased_write = LeasedWrite(self.sink.write, why_over=self.why_over)
         stats = WorkerStats(
             engine=self.engine,
             queue=self.queue,
             ledger=self.ledger,
             freshness=self.freshness,
-            write=LeasedWrite(self.sink.write, why_over=self.why_over),
+            write=self.leased_write,
             wall_ms=wall_ms,
             ranker=self.ranker,
             num_fallbacks=lambda: self.metering.num_fallbacks,

@@ -21,6 +21,7 @@ from faust.types import TP, ConsumerMessage, Message
 
 from consumers.aiokafka_private import (
     SlabSource,
+    assignment_of,
     follow_session,
     hand_out_slabs,
     leave_group,
@@ -105,7 +106,7 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
 
     async def _seek(self, wanted: Mapping[TP, int | None]) -> Mapping[TP, int]:
         consumer = self._ensure_consumer()
-        assigned = consumer.assignment()
+        assignment, assigned = assignment_of(consumer), consumer.assignment()
         hot = {tp: wanted[TP(*tp)] for tp in assigned if TP(*tp) in wanted}
         light = assigned - set(hot)
         offsets: dict[TopicPartition, int] = {}
@@ -114,6 +115,8 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         if hot:
             begins = await consumer.beginning_offsets(list(hot))
             ends = await consumer.end_offsets(list(hot))
+            if assignment is None or assignment_of(consumer) is not assignment:
+                return {}  # The group went on meanwhile: the next assignment seeks for itself.
             for tp, offset in hot.items():
                 target = begins[tp] if offset is None else offset
                 self.consumer.check_seek(TP(*tp), target, begins[tp], ends[tp])

@@ -152,6 +152,7 @@ class Metering:
         put(metrics.COALESCED_USERS, worker.queue.num_coalesced)
         for kind, count in worker.sink.counts.items():
             put(metrics.SINK_REPLIES, count, kind=kind)
+        put(metrics.SINK_REPLIES, worker.leased_write.num_fenced, kind="fenced")
         put(metrics.SINK_PAUSED, float(worker.refresh.is_paused))
         put(metrics.LEASE_HELD, float(worker.why_over() is None))
         put(metrics.FRAMES, worker.frames.num_frames)

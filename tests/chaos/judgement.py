@@ -51,7 +51,7 @@ def settle(world: World, verdicts: Verdicts) -> None:
     verdicts.is_settled = True
     for load in world.loads:
         load.stop()
-    if not _attempt(verdicts, "I7", deployment.drain):
+    if not _attempt(verdicts, "I7", lambda: _drain(world)):
         return
     records = list(from_kafka(deployment.kafka, deployment.interactions))
     oracle = Oracle(records, num_partitions=deployment.partitions, bring_home=False)
@@ -60,6 +60,25 @@ def settle(world: World, verdicts: Verdicts) -> None:
     if not _attempt(verdicts, "I11", deployment.stop_all):
         return
     _judge_state(world, oracle, records, verdicts)
+
+
+def _drain(world: World) -> None:
+    """Drain; a worker that ends meanwhile and is started again may make it ask anew."""
+    for _ in range(5):
+        before = sum(len(slot.exits) for slot in world.slots)
+        try:
+            world.deployment.drain()
+        except (AssertionError, OSError):
+            deadline = time.monotonic() + 15.0  # Its health ends before its process does.
+            while sum(len(slot.exits) for slot in world.slots) == before:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            until(lambda: all(slot.worker.health for slot in world.slots), "workers are back")
+        else:
+            return
+    message = f"workers end again and again: {[slot.exits[-1:] for slot in world.slots]}"
+    raise AssertionError(message)
 
 
 def _wait_for_lists(world: World, oracle: Oracle, verdicts: Verdicts) -> None:

@@ -28,7 +28,7 @@ class Mix:
     """What a log is made of.
 
     Attributes:
-        num_users: Few of them very active.
+        num_users: Few of them very active, unless ``is_even``.
         num_items: Few of them seen often.
         duplicates: Share of events that are sent again: at once, or up to ``far`` events later.
         far: See ``duplicates``.
@@ -38,6 +38,7 @@ class Mix:
         erases: Share that asks to be forgotten.
         bad: Share that cannot be used.
         misrouted: Share that lies in the wrong partition.
+        is_even: Whether users take turns, so that all of them are there after as many events.
     """
 
     num_users: int = 120
@@ -50,6 +51,7 @@ class Mix:
     erases: float = 0.002
     bad: float = 0.0
     misrouted: float = 0.0
+    is_even: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def _in_order(draw: random.Random, mix: Mix, num_partitions: int) -> Iterator[Se
 
 
 def _event(draw: random.Random, mix: Mix, index: int, begin_ms: int) -> Sending:
-    user = f"{PERSON}-{min(int(draw.paretovariate(0.6)), 10**6) % mix.num_users}"
+    rank = index if mix.is_even else min(int(draw.paretovariate(0.6)), 10**6)
+    user = f"{PERSON}-{rank % mix.num_users}"
     type_ = draw.choices(_TYPES, _SHARES)[0]
     if draw.random() < mix.erases:
         type_ = "erase"
@@ -162,6 +165,7 @@ class Load:
         self._sendings = iter(sendings)
         self._on_accepted = on_accepted
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._producer = KafkaProducer(
@@ -196,8 +200,13 @@ class Load:
     def burst(self, count: int) -> None:
         """Send so many events at once and return when they are acknowledged."""
         for _ in range(count):
-            self.send(next(self._sendings))
+            self._send_next()
         self._producer.flush(timeout=120)
+
+    def _send_next(self) -> None:
+        """Send the next event; a burst and the steady load take turns."""
+        with self._turn:
+            self.send(next(self._sendings))
 
     def send(self, sending: Sending) -> None:
         """Send one record; returns before it is acknowledged."""
@@ -235,5 +244,5 @@ class Load:
             # After a pause (a broker that is away) at most a second's worth is made up for.
             count = max(count, due - int(rate))
             while count < due and not self._stop.is_set():
-                self.send(next(self._sendings))
+                self._send_next()
                 count += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import resource
 import struct
@@ -16,6 +17,7 @@ from tests.chaos.world import World
 from tests.integration.workers import until
 
 _VERSION_AT = 8
+_CHECKSUM_BYTES = 32
 # Room for a log, not for a snapshot.
 _FULL_BYTES = 200_000
 
@@ -37,12 +39,14 @@ def _cut(data: bytes, draw: random.Random) -> bytes:
     return data[: draw.randrange(len(data))]
 
 
-def _age(data: bytes, draw: random.Random) -> bytes:
-    version = struct.pack("<I", draw.choice((0, SCHEMA_VERSION + 1)))
-    return data[:_VERSION_AT] + version + data[_VERSION_AT + 4 :]
+def _of_other_schema(data: bytes) -> bytes:
+    """Return a whole snapshot of a version that nobody knows: its checksum holds."""
+    version = struct.pack("<I", SCHEMA_VERSION + 1000)
+    body = data[:_VERSION_AT] + version + data[_VERSION_AT + 4 : -_CHECKSUM_BYTES]
+    return body + hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest()
 
 
-_FAULTS = {"flipped": _flip, "cut": _cut, "other schema": _age}
+_FAULTS = {"flipped": _flip, "cut": _cut}
 
 
 def _detected(data: bytes, draw: random.Random, count: int) -> int:
@@ -57,6 +61,17 @@ def _detected(data: bytes, draw: random.Random, count: int) -> int:
     return refused
 
 
+def _refuse_schema(world: World, path: Path) -> None:
+    """Start a worker on a whole snapshot of another version: it ends with a reason."""
+    whole = path.read_bytes()
+    path.write_bytes(_of_other_schema(whole))
+    worker = world.deployment.start(WORKER__INSTANCE_ID="chaos-0")
+    assert worker.wait() != 0, "a snapshot of another schema was read"
+    last = worker.log.splitlines()[-1]
+    assert "schema version" in last and "Traceback" not in worker.log, last
+    path.write_bytes(whole)
+
+
 @scenario(15, "snapshots broken", tier=QUICK, may_lose_snapshots=True)
 def snapshots_broken(world: World) -> Figures:
     """Break the newest snapshot of every partition, then both of one; workers go on from others."""
@@ -67,10 +82,10 @@ def snapshots_broken(world: World) -> Figures:
         world.kill(slot)
     draw = world.random
     broken = _newest(world)
-    whole = broken[0].read_bytes()
     count = 200
-    detected = _detected(whole, draw, count)
+    detected = _detected(broken[0].read_bytes(), draw, count)
     assert detected == count, f"{count - detected} of {count} broken snapshots were read"
+    _refuse_schema(world, draw.choice(broken))
     for path in broken:
         path.write_bytes(_FAULTS[draw.choice(list(_FAULTS))](path.read_bytes(), draw))
     lost = broken[0].name.split(".")
@@ -86,7 +101,12 @@ def snapshots_broken(world: World) -> Figures:
         world.note_recovery(begin_s, {0, 1, 2}, since_s=begin_s)
     said = sum(slot.worker.log.count("cannot be used, trying the one before") for slot in slots)
     assert said >= len(broken), f"only {said} of {len(broken)} broken snapshots were noticed"
-    return {"broken": len(broken) + 1, "noticed": said, "detected_of_200": detected}
+    return {
+        "broken": len(broken) + 1,
+        "noticed": said,
+        "detected_of_200": detected,
+        "other_schema_refused": True,
+    }
 
 
 @scenario(15, "snapshot store full")

@@ -16,7 +16,7 @@ from consumers.crash_points import POINTS
 from consumers.snapshot_digests import load_snapshots
 from stream.digests import digests
 from tests.chaos.load import Mix
-from tests.chaos.scenarios import QUICK, Figures, scenario
+from tests.chaos.scenarios import LONG, QUICK, Figures, scenario
 from tests.chaos.world import RESTART_S, Slot, World
 from tests.integration.workers import until
 
@@ -85,6 +85,37 @@ def worker_restarted(world: World) -> Figures:
     return {"restarts": 3, "recovery_s_min": round(min(world.recoveries_s), 2)}
 
 
+@scenario(
+    4,
+    "worker of 200 K users restarted",
+    tier=LONG,
+    partitions=1,
+    settings={"WORKER__SESSION_TIMEOUT_S": 45, "WORKER__SNAPSHOT_INTERVAL_S": 10},
+)
+def large_worker_restarted(world: World) -> Figures:
+    """Fill a partition, wait for its snapshot, then kill and restart under an ordinary load."""
+    (slot,) = world.start_workers(1)
+    world.start_load(120)
+    world.wait_applied(500)
+    num_users = 200_000
+    fill = Mix(num_users=num_users, is_even=True, duplicates=0, erases=0, late=0)
+    world.start_load(0, mix=fill).burst(num_users)
+    until(lambda: slot.worker.stats()["users"] >= num_users, "all users are there")
+    world.wait_durable(1_000)
+    for _ in range(3):
+        world.kill_and_restart(slot)
+        world.wait_durable(300)
+    sizes = [
+        path.stat().st_size
+        for path in (world.deployment.folder / "data" / "snapshots").glob("users.*.snapshot")
+    ]
+    return {
+        "users": slot.worker.stats()["users"],
+        "snapshot_mb": round(max(sizes) / 2**20, 1),
+        "recovery_s_min": round(min(world.recoveries_s), 2),
+    }
+
+
 @scenario(4, "worker killed, taken over")
 def worker_taken_over(world: World) -> Figures:
     """Kill a worker and leave it dead: the other one takes its partitions."""
@@ -102,11 +133,11 @@ def worker_taken_over(world: World) -> Figures:
 
 
 def stale_writes(slot: Slot) -> int:
-    """Return how many of a worker's writes Redis refused because a newer list stood there."""
+    """Return how many old lists a worker did not write: its lease was over, or Redis had newer."""
     with urllib.request.urlopen(f"{slot.worker.health}/metrics", timeout=30) as answer:
         text = answer.read().decode()
-    found = re.findall(r'headwater_sink_replies_total\{kind="stale"\} ([0-9.e+]+)', text)
-    return int(float(found[0])) if found else 0
+    found = re.findall(r'headwater_sink_replies_total\{kind="(?:stale|fenced)"\} (\S+)', text)
+    return sum(int(float(each)) for each in found)
 
 
 @scenario(5, "worker stopped past its session", tier=QUICK)

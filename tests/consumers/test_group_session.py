@@ -108,7 +108,7 @@ def test_without_a_lease_no_list_is_written_and_all_are_reported_as_not_written(
     refused, accepted = asyncio.run(scenario())
     assert refused.error == "paused" and refused.counts == {"fenced": 2}
     assert not refused.is_answered.any() and refused.is_outage
-    assert accepted.counts == {"accepted": 2} and written == [2]
+    assert accepted.counts == {"accepted": 2} and written == [2] and leased.num_fenced == 2
 
 
 @pytest.mark.kafka

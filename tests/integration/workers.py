@@ -228,7 +228,8 @@ class Deployment:
         """Return the offsets of all partitions that living workers hold."""
         found: dict[str, dict[str, int]] = {}
         for worker in self.alive:
-            found.update(worker.stats()["positions"])
+            if worker.health:
+                found.update(worker.stats()["positions"])
         return found
 
     def drain(self, bound_s: float = BOUND_S) -> None:
