@@ -30,6 +30,7 @@ _MAX_DELAYED_CHUNKS = 64
 # A throttled line passes bytes this often, so that a slow line is slow and not jerky.
 _THROTTLE_STEP_S = 0.02
 _SWITCH_TIMEOUT_S = 60.0
+_RESET_TIMEOUT_S = 10.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 s.
 
 
@@ -176,13 +177,18 @@ class FaultProxy:
         lines = list(self._lines)
         for line in lines:
             line.reset()
-        await asyncio.gather(*(line.ended.wait() for line in lines))
+        for line in lines:
+            try:
+                await asyncio.wait_for(line.ended.wait(), _RESET_TIMEOUT_S)
+            except TimeoutError:
+                message = f"expected a connection to end when it is reset, it did not: {line!r}"
+                raise AssertionError(message) from None
         return len(lines)
 
     async def _end(self) -> None:
         await self._apply(REFUSED)
         await self._reset_all()
-        await asyncio.gather(*self._accepted)
+        await asyncio.gather(*self._accepted, return_exceptions=True)
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -197,6 +203,7 @@ class FaultProxy:
         line = _Line(self, random.Random(f"{self.seed}-{self.num_accepted}"))
         self._lines.add(line)
         task = self._loop.create_task(self._serve(line, connection))
+        line.serving = task
         self._accepted.add(task)
         task.add_done_callback(self._accepted.discard)
 
@@ -229,6 +236,10 @@ class _Line:
         self._draw = draw
         self._ends: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Future[None]] = []
+        self.serving: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<line of {self._ends}: {self._tasks}, {self.serving}>"
 
     def reset(self) -> None:
         """End both ends with RST."""
@@ -236,6 +247,8 @@ class _Line:
             _reset(writer)
         for task in self._tasks:
             task.cancel()
+        if not self._tasks and self.serving is not None:
+            self.serving.cancel()  # It still waits for its other end.
 
     async def run(self, connection: socket.socket) -> None:
         """Pass bytes both ways until an end closes or a fault ends it."""
