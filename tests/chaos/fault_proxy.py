@@ -202,17 +202,19 @@ class FaultProxy:
             return
         line = _Line(self, random.Random(f"{self.seed}-{self.num_accepted}"))
         self._lines.add(line)
-        task = self._loop.create_task(self._serve(line, connection))
-        line.serving = task
+        task = line.serving = self._loop.create_task(line.run(connection))
         self._accepted.add(task)
-        task.add_done_callback(self._accepted.discard)
 
-    async def _serve(self, line: _Line, connection: socket.socket) -> None:
-        try:
-            await line.run(connection)
-        finally:
+        def end(_: object) -> None:
+            # Not in the task itself: one that is cancelled before it began runs no "finally".
+            self._accepted.discard(task)
             self._lines.discard(line)
             line.ended.set()
+            if not line.has_begun:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                connection.close()
+
+        task.add_done_callback(end)
 
     def may_cut(self) -> bool:
         """Say whether the fault in force still has connections to cut; called by its lines."""
@@ -232,6 +234,7 @@ class _Line:
 
     def __init__(self, proxy: FaultProxy, draw: random.Random) -> None:
         self.ended = asyncio.Event()
+        self.has_begun = False
         self._proxy = proxy
         self._draw = draw
         self._ends: list[asyncio.StreamWriter] = []
@@ -252,6 +255,7 @@ class _Line:
 
     async def run(self, connection: socket.socket) -> None:
         """Pass bytes both ways until an end closes or a fault ends it."""
+        self.has_begun = True
         from_client, to_client = await asyncio.open_connection(sock=connection)
         self._ends.append(to_client)
         try:
