@@ -30,6 +30,7 @@ _MAX_DELAYED_CHUNKS = 64
 # A throttled line passes bytes this often, so that a slow line is slow and not jerky.
 _THROTTLE_STEP_S = 0.02
 _SWITCH_TIMEOUT_S = 60.0
+_RESET_TIMEOUT_S = 10.0
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, for 0 s.
 
 
@@ -176,13 +177,18 @@ class FaultProxy:
         lines = list(self._lines)
         for line in lines:
             line.reset()
-        await asyncio.gather(*(line.ended.wait() for line in lines))
+        for line in lines:
+            try:
+                await asyncio.wait_for(line.ended.wait(), _RESET_TIMEOUT_S)
+            except TimeoutError:
+                message = f"expected a connection to end when it is reset, it did not: {line!r}"
+                raise AssertionError(message) from None
         return len(lines)
 
     async def _end(self) -> None:
         await self._apply(REFUSED)
         await self._reset_all()
-        await asyncio.gather(*self._accepted)
+        await asyncio.gather(*self._accepted, return_exceptions=True)
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -196,16 +202,19 @@ class FaultProxy:
             return
         line = _Line(self, random.Random(f"{self.seed}-{self.num_accepted}"))
         self._lines.add(line)
-        task = self._loop.create_task(self._serve(line, connection))
+        task = line.serving = self._loop.create_task(line.run(connection))
         self._accepted.add(task)
-        task.add_done_callback(self._accepted.discard)
 
-    async def _serve(self, line: _Line, connection: socket.socket) -> None:
-        try:
-            await line.run(connection)
-        finally:
+        def end(_: object) -> None:
+            # Not in the task itself: one that is cancelled before it began runs no "finally".
+            self._accepted.discard(task)
             self._lines.discard(line)
             line.ended.set()
+            if not line.has_begun:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                connection.close()
+
+        task.add_done_callback(end)
 
     def may_cut(self) -> bool:
         """Say whether the fault in force still has connections to cut; called by its lines."""
@@ -225,10 +234,15 @@ class _Line:
 
     def __init__(self, proxy: FaultProxy, draw: random.Random) -> None:
         self.ended = asyncio.Event()
+        self.has_begun = False
         self._proxy = proxy
         self._draw = draw
         self._ends: list[asyncio.StreamWriter] = []
         self._tasks: list[asyncio.Future[None]] = []
+        self.serving: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<line of {self._ends}: {self._tasks}, {self.serving}>"
 
     def reset(self) -> None:
         """End both ends with RST."""
@@ -236,9 +250,12 @@ class _Line:
             _reset(writer)
         for task in self._tasks:
             task.cancel()
+        if not self._tasks and self.serving is not None:
+            self.serving.cancel()  # It still waits for its other end.
 
     async def run(self, connection: socket.socket) -> None:
         """Pass bytes both ways until an end closes or a fault ends it."""
+        self.has_begun = True
         from_client, to_client = await asyncio.open_connection(sock=connection)
         self._ends.append(to_client)
         try:

@@ -251,3 +251,13 @@ def test_kafka_leads_clients_back_to_the_proxy_and_others_past_it(kafka_server, 
             passed.append(proxy.num_accepted - before + proxy.num_open > 0)
             consumer.close()
         assert passed == [False, True]
+
+
+def test_connections_that_were_only_just_accepted_are_reset_too(echo):
+    with FaultProxy(echo) as proxy:
+        for _ in range(50):
+            with connect(proxy) as connection:
+                proxy.reset_all()
+                connection.close()
+        with connect(proxy) as later:
+            assert echoed(later, b"a") == b"a"
