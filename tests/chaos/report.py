@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,42 +113,50 @@ def line(result: Result) -> str:
     return "\n".join([text, *reasons])
 
 
-def markdown(results: Iterable[Result], *, commit: str, machine: str) -> str:
-    """Return the table of docs/reliability.md."""
-    rows = [
-        f"Made by `python -m tests.chaos.run --table docs/reliability.md` at commit {commit} on "
-        f"{machine}.",
-        "",
-        "| # | fault | invariants I1 to I11 | recovery s | replayed | stale s, most | wrong keys "
-        "| lost | memory MB | figures | seed |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+_HEAD = (
+    "| # | fault | invariants I1 to I11 | recovery s | replayed | stale s, most | wrong keys "
+    "| lost | memory MB | figures | seed | commit | machine |",
+    "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+)
+
+
+def row(result: Result, *, commit: str, machine: str) -> str:
+    """Return the scenario's row of docs/reliability.md."""
+    figures = ", ".join(
+        f"{name.replace('_', ' ')} {_shown(value)}" for name, value in result.figures.items()
+    )
+    cells = [
+        result.scenario.number,
+        result.scenario.name,
+        f"{'holds' if result.is_good else '**fails**'} `{_marks(result.verdicts)}`",
+        _shown(result.recovery_s),
+        result.replayed,
+        f"{result.stale_s:.1f}",
+        _shown(result.verdicts.wrong_keys),
+        _shown(result.verdicts.lost),
+        f"{result.memory_mb:.0f}",
+        figures,
+        result.seed,
+        commit,
+        machine,
     ]
-    for result in results:
-        figures = ", ".join(
-            f"{name.replace('_', ' ')} {_shown(value)}" for name, value in result.figures.items()
-        )
-        cells = [
-            result.scenario.number,
-            result.scenario.name,
-            f"{'holds' if result.is_good else '**fails**'} `{_marks(result.verdicts)}`",
-            _shown(result.recovery_s),
-            result.replayed,
-            f"{result.stale_s:.1f}",
-            _shown(result.verdicts.wrong_keys),
-            _shown(result.verdicts.lost),
-            f"{result.memory_mb:.0f}",
-            figures,
-            result.seed,
-        ]
-        rows.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(rows)
+    return "| " + " | ".join(map(str, cells)) + " |"
 
 
-def write_table(page: Path, table: str) -> None:
-    """Put the table between the two marks of a page."""
+def put_row(page: Path, new: str) -> None:
+    """Put a row between the two marks of a page, in place of one of the same scenario."""
     before, rest = page.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}")
+    table, after = rest.split(END)
+    rows = {_key(each): each for each in table.strip().splitlines()[len(_HEAD) :]}
+    rows[_key(new)] = new
+    whole = "\n".join([*_HEAD, *(rows[key] for key in sorted(rows))])
+    page.write_text(f"{before}{BEGIN}\n{whole}\n{END}{after}")
+
+
+def _key(text: str) -> tuple[int, str]:
+    """Return (number, name) of a row."""
+    number, name = text.split(" | ")[:2]
+    return int(number.removeprefix("| ")), name
 
 
 def commit_of_checkout() -> str:

@@ -24,7 +24,7 @@ from consumers.warm_up import compile_kernels
 from local.kafka import KafkaServer
 from local.redis import RedisServer
 from tests.chaos.judgement import judge_samples, settle
-from tests.chaos.report import Result, commit_of_checkout, line, markdown, write_table
+from tests.chaos.report import Result, commit_of_checkout, line, put_row, row
 from tests.chaos.scenarios import FULL, QUICK, Scenario, all_scenarios
 from tests.chaos.world import World
 
@@ -101,7 +101,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", action="append", default=[], help="a number or a name; repeats")
     parser.add_argument("--seed", type=int, help="as a line names it; drawn where not given")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
-    parser.add_argument("--table", type=Path, help="page whose table is written anew")
+    parser.add_argument("--table", type=Path, help="page whose rows are written anew")
     parser.add_argument("--machine", default=machine(), help="said above the table")
     parser.add_argument("--keep", type=Path, help="folder for logs and data, which then stay")
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
@@ -130,14 +130,16 @@ def main(words: Sequence[str]) -> int:
                 with broker(place, shared, each) as kafka:
                     results.append(play(each, seed=seed, kafka=kafka, folder=place))
                 print(line(results[-1]), file=out, flush=True)
+                if arguments.table:
+                    commit = commit_of_checkout()
+                    put_row(
+                        arguments.table, row(results[-1], commit=commit, machine=arguments.machine)
+                    )
         finally:
             shared.kill()
     seconds = time.monotonic() - begin_s
     failed = [each.scenario.name for each in results if not each.is_good]
     print(f"{len(results) - len(failed)} of {len(results)} hold, {seconds:.0f} s", file=out)
-    if arguments.table:
-        table = markdown(results, commit=commit_of_checkout(), machine=arguments.machine)
-        write_table(arguments.table, table)
     if arguments.json:
         whole = {"seed": seed, "seconds": round(seconds), "failed": failed}
         print(json.dumps({**whole, "scenarios": [each.as_json() for each in results]}))

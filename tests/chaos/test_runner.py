@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from local.redis import RedisServer
 from tests.chaos.load import Accepted, Mix, Sending, events
 from tests.chaos.oracle_records import LogRecord, partition_of, read_interaction
 from tests.chaos.probes import ListProbe, WorkerProbe, durable_offsets
-from tests.chaos.report import BEGIN, END, Result, line, markdown, write_table
+from tests.chaos.report import BEGIN, END, Result, line, put_row, row
 from tests.chaos.run import chosen, parse
 from tests.chaos.scenarios import QUICK, Scenario, all_scenarios
 from tests.chaos.verdicts import INVARIANTS, Verdicts
@@ -52,13 +53,16 @@ def test_a_violation_stays_whatever_is_found_later() -> None:
     assert not verdicts.holds
 
 
-def test_the_table_is_written_between_its_marks(tmp_path: Path) -> None:
+def test_a_row_takes_the_place_of_its_last_one_between_the_marks(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nstale row\n{END}\nafter\n")
+    page.write_text(f"before\n{BEGIN}\n{END}\nafter\n")
     result = Result(scenario(), seed=7, figures={"down_s": 1.25})
-    write_table(page, markdown([result], commit="abc", machine="2 cores"))
+    for seed in (3, 7):
+        put_row(page, row(replace(result, seed=seed), commit="abc", machine="2 cores"))
     text = page.read_text()
-    assert text.startswith("before\n") and text.endswith("\nafter\n") and "stale row" not in text
+    put_row(page, "| 1 | another | holds |")
+    assert page.read_text().index("| 1 | another") < page.read_text().index("| 2 | broker killed")
+    assert text.startswith("before\n") and text.endswith("\nafter\n") and "| 3 |" not in text
     assert "| 2 | broker killed |" in text and "down s 1.2" in text and "| 7 |" in text
 
 
