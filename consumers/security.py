@@ -21,7 +21,6 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
-from faust.auth import SASLCredentials, SSLCredentials
 from pydantic import SecretStr
 
 from stream.errors import ConfigurationError
@@ -85,6 +84,8 @@ def _refuse_idle(security: KafkaSecuritySettings, *, is_sasl: bool, is_tls: bool
 
 def faust_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a Faust app that connect as :func:`kafka_options` says."""
+    from faust.auth import SASLCredentials, SSLCredentials  # Slow to import: for a worker only.
+
     if not options:
         return {}
     context = options.get("ssl_context")

@@ -38,27 +38,6 @@ from tests.chaos.simulated_world import (
 )
 
 Steps = Iterator[str | None]
-# After each of these a worker may die.
-EFFECTS = (
-    "after fold",
-    "before dead letter",
-    "after copy",
-    "after frames queued",
-    "after frame appended",
-    "after frame acknowledged",
-    "after item fold",
-    "before signals sent",
-    "after signals sent",
-    "after signals read",
-    "after copy of the arrays",
-    "mid-snapshot",
-    "before rename",
-    "after rename",
-    "before commit",
-    "after commit",
-    "after retain",
-    "after restore",
-)
 # What may be planted in the protocol; each must be caught.
 BUGS = (
     "ack before fold",

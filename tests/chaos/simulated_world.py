@@ -35,6 +35,27 @@ KEYS: tuple[Key, ...] = tuple(
 )
 _TYPES = ("watch", "like", "comment", "share", "not_interested", "follow", "unlike", "erase")
 _KEPT_SNAPSHOTS = 2
+# After each of these a worker may die.
+EFFECTS = (
+    "after fold",
+    "before dead letter",
+    "after copy",
+    "after frames queued",
+    "after frame appended",
+    "after frame acknowledged",
+    "after item fold",
+    "before signals sent",
+    "after signals sent",
+    "after signals read",
+    "after copy of the arrays",
+    "mid-snapshot",
+    "before rename",
+    "after rename",
+    "before commit",
+    "after commit",
+    "after retain",
+    "after restore",
+)
 
 
 class Violation(AssertionError):

@@ -16,8 +16,9 @@ from itertools import chain
 
 from state.frame_columns import HoleFound
 from stream.digests import Digests
-from tests.chaos.simulated_worker import BUGS, EFFECTS, Steps, Worker
+from tests.chaos.simulated_worker import BUGS, Steps, Worker
 from tests.chaos.simulated_world import (
+    EFFECTS,
     Violation,
     World,
     choose_partition,
