@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from redis import Redis
 
+from local.ports import free_port
 from local.redis import RedisServer
 from state.tombstones import NUM_SLOTS
 
@@ -20,14 +21,16 @@ def joined_primaries(
     start: Callable[..., RedisServer],
 ) -> Iterator[tuple[list[RedisServer], list[Redis]]]:
     """Start nodes that own a third of the slots each; give servers and a plain client of each."""
-    servers = [start(properties={"cluster-enabled": "yes"}) for _ in range(NUM_NODES)]
+    # Ports of the cluster's own, in place of the server's + 10,000: there outgoing connections live.
+    buses = [free_port() for _ in range(NUM_NODES)]
+    servers = [start(properties={"cluster-enabled": "yes", "cluster-port": str(p)}) for p in buses]
     clients = [Redis.from_url(server.url) for server in servers]
     borders = [NUM_SLOTS * node // NUM_NODES for node in range(NUM_NODES + 1)]
     for node, client in enumerate(clients):
         client.execute_command("CLUSTER ADDSLOTSRANGE", borders[node], borders[node + 1] - 1)
         client.execute_command("CLUSTER SET-CONFIG-EPOCH", node + 1)
-    for server in servers[1:]:
-        clients[0].execute_command("CLUSTER MEET", "127.0.0.1", server.port)
+    for server, bus in zip(servers[1:], buses[1:], strict=True):
+        clients[0].execute_command("CLUSTER MEET", "127.0.0.1", server.port, bus)
     deadline = time.monotonic() + _JOIN_BOUND_S
     while not all(_is_whole(client) for client in clients):
         assert time.monotonic() < deadline, f"the cluster did not form within {_JOIN_BOUND_S} s"
