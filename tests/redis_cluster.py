@@ -21,7 +21,7 @@ def joined_primaries(
     start: Callable[..., RedisServer],
 ) -> Iterator[tuple[list[RedisServer], list[Redis]]]:
     """Start nodes that own a third of the slots each; give servers and a plain client of each."""
-    # Ports of the cluster's own, in place of the server's + 10,000: there outgoing connections live.
+    # Named, for the server's port + 10,000 lies where outgoing connections take theirs.
     buses = [free_port() for _ in range(NUM_NODES)]
     servers = [start(properties={"cluster-enabled": "yes", "cluster-port": str(p)}) for p in buses]
     clients = [Redis.from_url(server.url) for server in servers]
