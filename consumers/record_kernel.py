@@ -162,13 +162,15 @@ def read_records(
 
 def compile_kernels() -> None:
     """Compile the kernel or load it from the cache; call before the worker joins its group."""
-    read_records(
-        np.zeros(0, np.uint8),
-        np.zeros(0, np.int64),
-        np.zeros(0, np.int64),
-        np.zeros((0, 5), np.int64),
-        0,
-        np.zeros((2, 0), np.int64),
-        np.zeros((3, 0), np.int64),
-        np.zeros((2, 0), np.int32),
-    )
+    # Bytes of a fetch are read-only, decompressed ones may be written: two types to a kernel.
+    for buffer in (np.zeros(1, np.uint8), np.frombuffer(b"\0", np.uint8)):
+        read_records(
+            buffer,
+            np.zeros(0, np.int64),
+            np.zeros(0, np.int64),
+            np.zeros((0, 5), np.int64),
+            0,
+            np.zeros((2, 0), np.int64),
+            np.zeros((3, 0), np.int64),
+            np.zeros((2, 0), np.int32),
+        )

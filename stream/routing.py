@@ -195,6 +195,7 @@ def compile_kernels() -> None:
     none = np.full(1, -1, np.int64)
     for buffer in (np.zeros(1, np.uint8), np.frombuffer(b"\0", np.uint8)):
         _find_headers(buffer, none)
+        partitions_of(buffer, np.zeros(1, np.int64), np.ones(1, np.int32), 2)
     admit_copies(none.astype(np.int32), none, np.zeros(1, np.int64))
 
 
