@@ -33,6 +33,17 @@ def missing(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Try a test against servers a second time where it fails; the summary says RERUN.
+
+    Servers, workers and the test are processes that a busy machine delays as it likes. What fails
+    twice, and what fails without servers, fails.
+    """
+    for item in items:
+        if any(any(item.iter_markers(name)) for name in ("kafka", "redis")):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @lru_cache(maxsize=1)
 def docker_runs() -> bool:
     """Say whether a Docker daemon answers (the client alone is not enough)."""
