@@ -23,6 +23,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from state.kernels import kernel
+from state.pair_lanes import add_to_lanes
 
 # Entries per line, and where each of the four fields starts in a line.
 LANES = 4
@@ -50,20 +51,14 @@ IN_SUM = 6
 CF_SUM = 7
 WORDS = 8
 
-_MAX_COUNT = np.int64(0xFFFFFFFF)
 _WIDTH = np.uint64(LINE_WORDS)
+_WORD_BYTES = np.uint64(4)
 
 
 @kernel
 def spread(key: int) -> np.uint64:
     """Hash a key (Knuth's multiplicative method); the low bits choose the home line."""
     return np.uint64((np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(36))
-
-
-@kernel
-def saturated(count: np.uint32, weight: int) -> np.uint32:
-    """Add a weight to a counter that stops at its largest value."""
-    return np.uint32(min(np.int64(count) + weight, _MAX_COUNT))
 
 
 @kernel
@@ -126,29 +121,9 @@ def add_to_line(
     A line fills from its first lane and only a full one sends a new key on, so a key that its
     line has room for stands nowhere else.
     """
+    address = np.uint64(words.ctypes.data) + line * _WORD_BYTES
     word = np.uint32(key + 1)
-    key_0 = words[line]
-    key_1 = words[line + np.uint64(1)]
-    key_2 = words[line + np.uint64(2)]
-    key_3 = words[line + np.uint64(3)]
-    # 1 + lane of the key, 0 = none; without branches, for no predictor can guess the lane.
-    lane = (
-        np.uint64(key_0 == word)
-        + np.uint64(2) * np.uint64(key_1 == word)
-        + np.uint64(3) * np.uint64(key_2 == word)
-        + np.uint64(4) * np.uint64(key_3 == word)
-    )
-    if lane == np.uint64(0):
-        if key_3 != np.uint32(0):
-            return False
-        used = np.uint64(key_0 != 0) + np.uint64(key_1 != 0) + np.uint64(key_2 != 0)
-        _write(words, line + used, key, out, into, cf)
-        return True
-    at = line + lane - np.uint64(1)
-    words[at + np.uint64(OUT)] = saturated(words[at + np.uint64(OUT)], out)
-    words[at + np.uint64(IN)] = saturated(words[at + np.uint64(IN)], into)
-    words[at + np.uint64(CF)] = saturated(words[at + np.uint64(CF)], cf)
-    return True
+    return bool(add_to_lanes(address, word, np.uint32(out), np.uint32(into), np.uint32(cf)))
 
 
 @kernel

@@ -52,6 +52,41 @@ class Arena:
         return found
 
 
+COUNTS = st.integers(0, 300) | st.integers(2**32 - 300, 2**32 - 1)
+
+
+def add_by_hand(line: list[int], key: int, weights: tuple[int, int, int]) -> bool:
+    """Do what ``add_to_line`` does, lane by lane."""
+    keys = line[: arena.LANES]
+    lane = next((lane for lane, word in enumerate(keys) if word in (0, key + 1)), None)
+    if lane is None:
+        return False
+    line[lane] = key + 1
+    for field, weight in zip((arena.OUT, arena.IN, arena.CF), weights, strict=True):
+        line[field + lane] = min(line[field + lane] + weight, 2**32 - 1)
+    return True
+
+
+@given(
+    keys=st.lists(st.integers(0, 9), unique=True, max_size=arena.LANES),
+    counts=st.lists(COUNTS, min_size=3 * arena.LANES, max_size=3 * arena.LANES),
+    key=st.integers(0, 9) | st.just(2**32 - 2),
+    weights=st.tuples(*[st.integers(0, 255)] * 3),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_line_takes_an_entry_as_by_hand_and_stops_at_the_largest_count(
+    keys: list[int], counts: list[int], key: int, weights: tuple[int, int, int]
+) -> None:
+    lanes = [key + 1 for key in keys] + [0] * (arena.LANES - len(keys))
+    line = lanes + [count if lanes[at % arena.LANES] else 0 for at, count in enumerate(counts)]
+    # Other lines beside it: not a word of them may change.
+    words = np.array([7] * arena.LINE_WORDS + line + [9] * arena.LINE_WORDS, np.uint32)
+    expected = list(line)
+    had_room = add_by_hand(expected, key, weights)
+    assert arena.add_to_line(words, np.uint64(arena.LINE_WORDS), key, *weights) == had_room
+    assert words.tolist() == [7] * arena.LINE_WORDS + expected + [9] * arena.LINE_WORDS
+
+
 @given(additions=ADDITIONS)
 @settings(max_examples=80, deadline=None)
 def test_with_room_every_pair_is_exact_fast_or_slow(
