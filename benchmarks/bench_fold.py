@@ -37,8 +37,8 @@ from stream.slab import Slab
 
 # A worker wants an address; no list is made here, so nothing connects to it.
 UNUSED_REDIS = "redis://127.0.0.1:1/0"
-# More than what the tables grow by.
-TABLE_BYTES = 1 << 30
+# More than what the tables grow by (1.6 GB on huge pages).
+TABLE_BYTES = 2 << 30
 # How often it is asked whether all is folded: the error of a run of seconds.
 POLL_S = 0.002
 INTERACTIONS = TopicSettings().interactions

@@ -22,6 +22,7 @@ from state.frozen_items import FrozenItems
 from state.id_index import IdIndex
 from state.item_counts import ItemCounts
 from state.item_digests import digest_counts, digest_rows
+from state.item_kernels import look_up_items, touch
 from state.item_limits import ItemLimits
 from state.item_reads import describe_item, read_signals
 from state.row_queue import RowQueue
@@ -153,7 +154,7 @@ class ItemPartition:
             frame.strengths,
         )
         num_lost, _ = self.pairs.add(frame, item_rows, id_rows)
-        self._dirty.append(item_rows[item_rows >= 0])
+        self._dirty.append(item_rows)
         self._tally("applied", len(frame))
         self._tally("old", num_old)
         self._tally("overflowed", num_lost)
@@ -169,9 +170,8 @@ class ItemPartition:
             if done == frame.num_ids or not self._evict(self.ids.live_rows(), kept=rows[:done]):
                 break
         rows[done:] = -1
-        known = rows[:done]
         self._follow_ids()
-        self._touched_ms[known] = np.maximum(self._touched_ms[known], newest_ms)
+        touch(self._touched_ms, rows[:done], newest_ms)
         return rows
 
     def _follow_ids(self) -> None:
@@ -186,11 +186,10 @@ class ItemPartition:
 
         int32 (I,); -1 where another partition owns the item, or where no row could be had.
         """
-        is_ours = frame.is_owned & (id_rows >= 0)
-        item_rows = np.where(is_ours, self.item_rows[id_rows], -1).astype(np.int32)
-        new_refs = np.flatnonzero(is_ours & (item_rows < 0))
-        if not len(new_refs):
+        item_rows = np.empty(len(id_rows), np.int32)
+        if not look_up_items(self.item_rows, id_rows, frame.is_owned, item_rows):
             return item_rows
+        new_refs = np.flatnonzero(frame.is_owned & (id_rows >= 0) & (item_rows < 0))
         bound = self.limits.max_items
         while len(self._free_rows) + bound - self._num_rows < len(new_refs):
             if not self._evict(self.id_rows[self.live_rows()], kept=id_rows[id_rows >= 0]):

@@ -5,6 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from state.kernels import kernel
+
+
+@kernel
+def _append(
+    is_waiting: NDArray[np.bool_], ring: NDArray[np.int32], end: int, rows: NDArray[np.int32]
+) -> int:
+    """Put rows that do not wait yet behind position ``end`` of the ring; return how many."""
+    num_new = 0
+    for row in rows:
+        if row >= 0 and not is_waiting[row]:
+            is_waiting[row] = True
+            ring[(end + num_new) % len(ring)] = row
+            num_new += 1
+    return num_new
+
 
 class RowQueue:
     """First in, first out, without repeats.
@@ -29,12 +45,8 @@ class RowQueue:
         return self._is_waiting[rows]
 
     def append(self, rows: NDArray[np.int32]) -> None:
-        """Let rows (distinct) wait unless they already do."""
-        rows = rows[~self._is_waiting[rows]]
-        self._is_waiting[rows] = True
-        places = (self._first + self._count + np.arange(len(rows))) % len(self._ring)
-        self._ring[places] = rows
-        self._count += len(rows)
+        """Let rows wait unless they already do; negative ones are none."""
+        self._count += _append(self._is_waiting, self._ring, self._first + self._count, rows)
 
     def rows(self) -> NDArray[np.int32]:
         """Return a copy of the waiting rows, oldest first: int32."""
