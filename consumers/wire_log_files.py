@@ -23,7 +23,7 @@ from stream.errors import ConfigurationError
 from stream.wire import MAX_TIME_MS
 
 _CHUNK_BYTES = 1 << 18
-# Packed bytes unpacked at a time: one block of 128 KiB takes four, so that a bomb stays below 128 MiB.
+# Packed bytes unpacked at a time: four of them may be a block of 128 KiB.
 _ZST_BYTES = 1 << 12
 # Bytes of one line: Kafka takes 1 MiB a record with its framing; events are 16 KiB at most.
 MAX_LINE_BYTES = 900_000
@@ -42,7 +42,7 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 def read_chunks(name: str) -> Iterator[bytes]:
     """Yield a log's decompressed bytes in pieces; ``-`` is standard input.
 
-    A silent pipe, named or not, yields empty pieces, so that a reader can look whether it should stop.
+    A silent pipe, named or not, yields empty pieces: its reader can look whether to stop.
 
     Raises:
         ConfigurationError: The file is missing, is a folder, or is not what its ending says.
