@@ -66,6 +66,7 @@ def _root(
     if level > logging.DEBUG:
         for handler in logging.getLogger().handlers:
             handler.addFilter(_without_trace)
+            handler.addFilter(_is_not_said_anyway)
 
 
 def _without_trace(record: logging.LogRecord) -> bool:
@@ -73,6 +74,11 @@ def _without_trace(record: logging.LogRecord) -> bool:
     if record.exc_info and isinstance(record.exc_info[1], HeadwaterError | None):
         record.exc_info = None
     return True
+
+
+def _is_not_said_anyway(record: logging.LogRecord) -> bool:
+    """Drop aiokafka's line on a broker to bootstrap from: the command's own line names it."""
+    return not (record.name == "aiokafka" and str(record.msg).startswith('Unable connect to "'))
 
 
 def main() -> None:
@@ -85,7 +91,8 @@ def main() -> None:
         errors.print(f"headwater: {error}", markup=False)
         raise SystemExit(2) from None
     except (HeadwaterError, KafkaError, RedisError, OSError) as error:
-        errors.print(f"headwater: {error}", markup=False)
+        # A TimeoutError, of which OSError is a base, often says nothing.
+        errors.print(f"headwater: {str(error) or type(error).__name__}", markup=False)
         raise SystemExit(1) from None
 
 

@@ -15,7 +15,7 @@ from consumers.configuration import load_settings, make_engine, make_pipeline
 from consumers.console import print_summary, progress_bar, say
 from consumers.kafka_replay import replay_topic
 from consumers.lists import read_list
-from consumers.logs import read_announcements, read_lines, read_records
+from consumers.logs import read_announcements, read_lines, read_records, say_rejected
 from consumers.produce import ProduceReport, produce_interactions
 from consumers.resume import Resume
 from consumers.security import kafka_options, redis_options
@@ -193,6 +193,7 @@ def replay_file(
             driver.feed(lines)
             done += len(lines)
             bar.update(done)
+    say_rejected(driver)
     return driver
 
 

@@ -15,6 +15,7 @@ from consumers.console import say
 from consumers.evaluation_report import print_evaluation
 from consumers.evaluations import RANKERS, Evaluation, Plan, evaluate_log, one_of
 from consumers.log_plans import LogPlan, read_log_plans, short_name
+from consumers.outputs import check_file
 from evaluation.plots import PlotError, check_plot, plot_curves
 from evaluation.quality_table import markdown_page, write_table
 from stream.candidates import SOURCES
@@ -84,6 +85,8 @@ def evaluate(
         raise ConfigurationError(message)
     if plot is not None:
         _check_plot(plot)
+    if table is not None:
+        check_file("--table", table)
     plan = Plan(
         names=names,
         compared=tuple(dict.fromkeys(compare)) if compare else names,

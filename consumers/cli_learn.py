@@ -15,10 +15,11 @@ from consumers.evaluations import (
     make_replay,
     network_config,
     read_events,
-    say_rejected,
     settings_for,
     union_sources,
 )
+from consumers.logs import say_rejected
+from consumers.outputs import check_folder
 from evaluation.learning import train_on
 
 
@@ -44,6 +45,7 @@ def train(
     from models.weights import save_weights
 
     started = time.monotonic()
+    check_folder("--out", out)
     settings, _, _ = settings_for(log, repeats, overrides or ())
     torch.set_num_threads(settings.ranking.torch_threads)
     events = read_events(log, limit)

@@ -17,6 +17,7 @@ from consumers.cli_data import JsonFlag, kafka_of, redis_of
 from consumers.configuration import load_settings
 from consumers.console import print_summary, progress_bar, say
 from consumers.demo import DemoOptions, run_demo
+from consumers.outputs import check_file
 from consumers.produce import produce_interactions
 from consumers.redis_client import without_password
 from consumers.security import kafka_options, refuse_unnamed
@@ -32,9 +33,12 @@ from stream.settings import Settings
 # How long threads may go on after all else has ended.
 _LINGER_S = 10.0
 
-UsersOption = Annotated[int, typer.Option(min=10, help="Simulated users.")]
-ItemsOption = Annotated[int, typer.Option(min=50, help="Simulated items alive at a time.")]
-RateOption = Annotated[float, typer.Option(min=0.1, help="Events per second.")]
+UsersOption = Annotated[int, typer.Option(min=10, max=10_000_000, help="Simulated users.")]
+ItemsOption = Annotated[
+    int, typer.Option(min=50, max=10_000_000, help="Simulated items alive at a time.")
+]
+RateOption = Annotated[float, typer.Option(min=0.1, max=1e6, help="Events per second.")]
+_YEAR_S = 366 * 24 * 3600.0
 # 15 June 2025: where a simulated wire log begins.
 LOG_START_MS = 1_750_000_000_000
 SeedOption = Annotated[int, typer.Option(help="Seed of the simulated world; logged.")]
@@ -42,7 +46,10 @@ SeedOption = Annotated[int, typer.Option(help="Seed of the simulated world; logg
 
 def demo(
     seconds: Annotated[
-        float, typer.Option(min=1.0, help="How long the simulator runs; without a terminal too.")
+        float,
+        typer.Option(
+            min=1.0, max=_YEAR_S, help="How long the simulator runs; without a terminal too."
+        ),
     ] = 60.0,
     headless: Annotated[bool, typer.Option(help="No live view; end with the summary.")] = False,
     events: RateOption = 200.0,
@@ -109,14 +116,15 @@ def up(as_json: JsonFlag = False) -> None:
 
 
 async def _up(settings: Settings, stack: Stack, ready: object) -> None:
-    from consumers.run_worker import (
-        run_worker,  # Here: torch and Faust take a second or two to load.
-    )
-
     assert callable(ready)
     async with stop_on_signals() as stop:
         await asyncio.to_thread(stack.start)
         try:
+            if stop.is_set():
+                return
+            # Here: torch and Faust take seconds to load, in which a signal is to be heard.
+            from consumers.run_worker import run_worker
+
             await run_worker(
                 settings,
                 brokers=stack.kafka,
@@ -167,7 +175,9 @@ def _end_in_time() -> None:
 
 
 def simulate(
-    seconds: Annotated[float, typer.Option(min=1.0, help="How long, in seconds.")] = 60.0,
+    seconds: Annotated[
+        float, typer.Option(min=1.0, max=_YEAR_S, help="How long, in seconds.")
+    ] = 60.0,
     events: RateOption = 200.0,
     users: UsersOption = 3000,
     items: ItemsOption = 2000,
@@ -186,6 +196,7 @@ def simulate(
     Example: `headwater simulate --seconds 600 --out log.jsonl --items-out items.jsonl`
     """
     settings = load_settings()
+    _check_logs(out, items_out)
     simulator = Simulator(
         seed=seed,
         num_users=users,
@@ -194,9 +205,6 @@ def simulate(
         # Kafka gets events of now, beside other producers'; a file has the same ones each time.
         start_ms=round(time.time() * 1000) if out is None else LOG_START_MS,
     )
-    if items_out is not None and out is None:
-        message = "--items-out: expected --out too, got none; to Kafka the items go to their topic"
-        raise ConfigurationError(message)
     if out is not None:
         print_summary(write_logs(simulator, out, items_out, seconds), as_json=as_json)
         return
@@ -228,3 +236,17 @@ def simulate(
     print_summary(summary, as_json=as_json)
     if summary["failed"] or summary["error"]:
         raise typer.Exit(1)
+
+
+def _check_logs(out: Path | None, items_out: Path | None) -> None:
+    if out is not None:
+        check_file("--out", out)
+    if items_out is None:
+        return
+    if out is None:
+        message = "--items-out: expected --out too, got none; to Kafka the items go to their topic"
+        raise ConfigurationError(message)
+    if items_out.absolute() == out.absolute():
+        message = f"--items-out: expected another file than --out, got {out} for both"
+        raise ConfigurationError(message)
+    check_file("--items-out", items_out)

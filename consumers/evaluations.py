@@ -17,7 +17,7 @@ from consumers.configuration import (
     make_pipeline,
 )
 from consumers.console import progress_bar, say
-from consumers.logs import data_set_of, read_announcements, read_lines
+from consumers.logs import data_set_of, read_announcements, read_lines, say_rejected
 from consumers.rankers import load_network
 from evaluation.adapters import AdapterError, DataSet
 from evaluation.bootstrap import paired_bootstrap
@@ -177,12 +177,6 @@ def network_config(settings: Settings) -> NetworkConfig:
         num_sources=len(SOURCES),
         num_half_lives=len(settings.catalogue.half_lives_ms),
     )
-
-
-def say_rejected(replay: Replay) -> None:
-    """Say how many lines of the items log were no items."""
-    if replay.num_rejected_items:
-        say(f"{replay.num_rejected_items} lines of the items log left out: not items")
 
 
 def evaluate_log(log: str, plan: Plan) -> Evaluation:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from consumers.console import say
 from consumers.produce import Record
 from consumers.resume import Resume
 from consumers.wire_log_files import read_chunks, records_of, split_lines
@@ -19,6 +20,7 @@ from evaluation.adapters import (
 )
 from stream.announcements import Announcements
 from stream.errors import ConfigurationError
+from stream.replay import Replay
 
 
 def data_set_of(name: str) -> tuple[DataSet, Path] | None:
@@ -82,6 +84,12 @@ def read_announcements(name: str | None) -> Announcements | None:
         except AdapterError as error:
             raise ConfigurationError(str(error)) from error
     return Announcements(line for block in split_lines(read_chunks(name)) for line in block)
+
+
+def say_rejected(replay: Replay) -> None:
+    """Say how many lines of the items log were no items."""
+    if replay.num_rejected_items:
+        say(f"{replay.num_rejected_items} lines of the items log left out: not items")
 
 
 def read_records(

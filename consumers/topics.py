@@ -305,12 +305,19 @@ async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> Non
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
     names = {spec.name for spec in specs}
-    async with asyncio.timeout(_LEADER_WAIT_S):
-        while True:
-            found = await _describe(admin, specs)
-            if names == found.keys() and all(topic.has_leaders for topic in found.values()):
-                return
-            await asyncio.sleep(_POLL_S)
+    try:
+        async with asyncio.timeout(_LEADER_WAIT_S):
+            while True:
+                found = await _describe(admin, specs)
+                if names == found.keys() and all(topic.has_leaders for topic in found.values()):
+                    return
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        message = (
+            f"expected leaders of the new topics {', '.join(sorted(names))} within "
+            f"{_LEADER_WAIT_S:g} s, Kafka names none: are enough brokers up?"
+        )
+        raise ServerUnreachable(message) from error
 
 
 def _compare(

@@ -10,8 +10,8 @@ import io
 import os
 import select
 import sys
+import zlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -20,8 +20,11 @@ import zstandard
 
 from consumers.produce import Record
 from stream.errors import ConfigurationError
+from stream.wire import MAX_TIME_MS
 
 _CHUNK_BYTES = 1 << 18
+# Packed bytes unpacked at a time: four of them may be a block of 128 KiB.
+_ZST_BYTES = 1 << 12
 # Bytes of one line: Kafka takes 1 MiB a record with its framing; events are 16 KiB at most.
 MAX_LINE_BYTES = 900_000
 # How long a silent pipe may keep the reader, in s.
@@ -39,7 +42,7 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 def read_chunks(name: str) -> Iterator[bytes]:
     """Yield a log's decompressed bytes in pieces; ``-`` is standard input.
 
-    A silent pipe yields empty pieces, so that a reader can look whether it should stop.
+    A silent pipe, named or not, yields empty pieces: its reader can look whether to stop.
 
     Raises:
         ConfigurationError: The file is missing, is a folder, or is not what its ending says.
@@ -48,15 +51,22 @@ def read_chunks(name: str) -> Iterator[bytes]:
         yield from _read_pipe(sys.stdin.fileno())
         return
     path = Path(name)
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         what = "a folder" if path.is_dir() else "nothing"
         message = f"expected a wire log at {name}, found {what}"
         raise ConfigurationError(message)
     try:
-        with _open(path) as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                yield chunk
-    except (gzip.BadGzipFile, EOFError, zstandard.ZstdError) as error:
+        with path.open("rb") as file:
+            if path.suffix == ".zst":
+                yield from _unpack_zst(file)
+            elif path.suffix == ".gz":
+                with gzip.open(file) as unzipped:
+                    yield from _pieces(io.BufferedReader(unzipped))
+            elif path.is_fifo():
+                yield from _read_pipe(file.fileno())
+            else:
+                yield from _pieces(file)
+    except (gzip.BadGzipFile, zlib.error, EOFError, zstandard.ZstdError) as error:
         message = f"{name}: expected {path.suffix} data, got a damaged or other file ({error})"
         raise ConfigurationError(message) from error
 
@@ -88,7 +98,7 @@ def records_of(blocks: Iterable[list[bytes]], start_index: int = 0) -> Iterator[
     """Yield blocks of lines as blocks of records.
 
     The key is the line's ``user_id``, the time its ``ts``; a line without a readable user has no
-    key, one without a time takes the previous line's.
+    key, one without a time that can be one takes the previous line's.
 
     Args:
         blocks: Lines without empty ones; an empty block is passed on.
@@ -109,25 +119,35 @@ def records_of(blocks: Iterable[list[bytes]], start_index: int = 0) -> Iterator[
                 pass  # Produced as it is: the worker says what is wrong with it.
             else:
                 key = head.user_id.encode()
-                time_ms = head.ts if head.ts >= 0 else time_ms
+                time_ms = head.ts if 0 <= head.ts < MAX_TIME_MS else time_ms
             block.append((time_ms, "interactions", key, line, False))
         skip = 0 if lines else skip
         yield block
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("rb") as raw:
-        if path.suffix == ".gz":
-            with gzip.open(raw) as unzipped:
-                yield io.BufferedReader(unzipped)
-        elif path.suffix == ".zst":
-            with zstandard.ZstdDecompressor().stream_reader(
-                raw, read_across_frames=True
-            ) as expanded:
-                yield expanded
-        else:
-            yield raw
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK_BYTES):
+        yield chunk
+
+
+def _unpack_zst(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield what the frames hold; EOFError where the last one is cut off.
+
+    zstandard's own reader ends a cut-off frame without a word.
+    """
+    frame = None
+    while packed := file.read(_ZST_BYTES):
+        while packed:
+            if frame is None:
+                frame = zstandard.ZstdDecompressor().decompressobj()
+            if chunk := frame.decompress(packed):
+                yield chunk
+            packed = frame.unused_data
+            if frame.eof:
+                frame = None
+    if frame is not None:
+        message = "the file ends within a frame"
+        raise EOFError(message)
 
 
 def _read_pipe(descriptor: int) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +103,43 @@ def test_missing_and_damaged_files_say_so(tmp_path: Path) -> None:
         path.write_bytes(b"this is neither gzip nor zstd")
         with pytest.raises(ConfigurationError, match=f"expected {ending} data"):
             list(read_chunks(str(path)))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_a_file_cut_off_or_changed_anywhere_says_so(tmp_path: Path, ending: str) -> None:
+    data = random.Random(3).randbytes(2_000) * 40
+    whole = gzip.compress(data) if ending == ".gz" else _pack_with_checksum(data)
+    path = tmp_path / f"log{ending}"
+    path.write_bytes(whole)
+    assert b"".join(read_chunks(str(path))) == data
+    for at in (2, len(whole) // 3, len(whole) - 1):
+        changed = whole[:at] + bytes([whole[at] ^ 0xFF]) + whole[at + 1 :]
+        for damaged in (whole[:at], changed):
+            path.write_bytes(damaged)
+            with pytest.raises(ConfigurationError, match=f"expected {ending} data"):
+                list(read_chunks(str(path)))
+
+
+def _pack_with_checksum(data: bytes) -> bytes:
+    return zstandard.ZstdCompressor(write_checksum=True).compress(data)
+
+
+def test_a_named_pipe_is_a_wire_log(tmp_path: Path) -> None:
+    name = tmp_path / "pipe"
+    os.mkfifo(name)
+    writing = os.open(name, os.O_RDWR)  # Both ways: nobody waits for the other side.
+    chunks = read_chunks(str(name))
+    os.write(writing, b"one line\n")
+    assert next(chunks) == b"one line\n"
+    assert next(chunks) == b""
+    os.close(writing)
+    assert list(chunks) == []
+
+
+def test_a_time_that_is_none_is_the_line_befores() -> None:
+    lines = [b'{"user_id":"u","ts":%s}' % ts for ts in (b"7", b"-1", b"9" * 400, b"1e400", b"8")]
+    (records,) = records_of([lines])
+    assert [record[0] for record in records] == [7, 7, 7, 7, 8]
 
 
 def test_an_endless_line_is_refused(tmp_path: Path) -> None:

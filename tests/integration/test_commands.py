@@ -113,6 +113,14 @@ FAILURES: list[tuple[list[str], dict[str, str], int, str]] = [
     (["worker"], {"KAFKA": NOWHERE}, 2, "HEADWATER_REDIS"),
     (["worker"], {"TOPICS__PARTITIONS": "many"}, 2, "HEADWATER_TOPICS__PARTITIONS"),
     (["worker"], {"KAFKA": NOWHERE, "REDIS": f"redis://{NOWHERE}/0"}, 1, "HEADWATER_KAFKA"),
+    (["replay", "-", "--items", "no-such-file"], {}, 2, "no-such-file"),
+    (["train", "x", "--out", "README.md"], {}, 2, "--out"),
+    (["evaluate", "x", "--table", "no-such-folder/x.md"], {}, 2, "--table"),
+    (["simulate", "--out", "no-such-folder/x"], {}, 2, "--out"),
+    (["simulate", "--out", "no-such-x", "--items-out", "no-such-x"], {}, 2, "--items-out"),
+    (["simulate", "--out", "no-such-x", "--events", "inf"], {}, 2, "--events"),
+    (["simulate", "--out", "no-such-x", "--seconds", "inf"], {}, 2, "--seconds"),
+    (["simulate", "--out", "no-such-x", "--users", "1000000000000"], {}, 2, "--users"),
     (["produce", "no-such-file"], {"KAFKA": NOWHERE}, 2, "no-such-file"),
     (["simulate", "--seconds", "1"], {"KAFKA": NOWHERE}, 1, "HEADWATER_KAFKA"),
     (["recs", "u1"], {"REDIS": f"redis://u:{PASSWORD}@{NOWHERE}/0"}, 1, "HEADWATER_REDIS"),
@@ -130,13 +138,14 @@ FAILURES: list[tuple[list[str], dict[str, str], int, str]] = [
 ]
 # Runs each command in one process (importing takes seconds): its code, stdout and stderr.
 RUN_EACH = """
-import contextlib, io, json, os, sys, traceback
+import contextlib, io, json, logging, os, sys, traceback
 from consumers.cli import main
 for command, settings in json.load(sys.stdin):
     ours = {f"HEADWATER_{name}": value for name, value in settings.items()}
     os.environ.update(ours)
     sys.argv = ["headwater", *command]
     out, err = io.StringIO(), io.StringIO()
+    logging.getLogger().handlers.clear()  # The log of the one before.
     code = None
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -165,6 +174,7 @@ def test_a_failure_is_one_clear_line_and_an_exit_code() -> None:
     for (command, _, code, words), (got, out, said) in zip(FAILURES, found, strict=True):
         assert (got, out) == (code, ""), (command, said)
         assert words in said and "Traceback" not in said, (command, said)
+        assert " ERROR " not in said, (command, said)
         assert PASSWORD not in said, command
     assert PASSWORD not in done.stderr.decode() and b"Traceback" not in done.stderr
 
