@@ -19,6 +19,7 @@ class RecommendedItem(BaseModel):
         id: The item.
         score: The ranker's number; lists are ordered already, scores of two lists do not compare.
         sources: Who proposed it: ``cooccurrence``, ``interest``, ``trending``, ...
+        why: The same in words, where the engine runs with ``HEADWATER_EXPLAIN=1``; else empty.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -26,6 +27,7 @@ class RecommendedItem(BaseModel):
     id: str
     score: float
     sources: tuple[str, ...] = ()
+    why: str = ""
 
 
 class Recommendations(BaseModel):

@@ -71,12 +71,14 @@ def batch_of(users: Sequence[str], item: str, *, next_offset: int = 5) -> Recomm
     )
 
 
-def write_lists(url: str, users: Sequence[str], *, is_cluster: bool = False) -> None:
+def write_lists(
+    url: str, users: Sequence[str], *, is_cluster: bool = False, explain: bool = False
+) -> None:
     """Write each user's list, the trending list, and what is similar to ``i1``."""
 
     async def run() -> None:
         client = connect_redis(url, is_cluster=is_cluster)
-        sink = RedisSink(client, epoch=1, backoff_ms=1)
+        sink = RedisSink(client, epoch=1, backoff_ms=1, explain=explain)
         made_at = {"generated_at_ms": 10_000}
         reports = [
             await sink.write(batch_of(users, "first"), **made_at),
@@ -109,6 +111,15 @@ def test_a_list_is_read_as_the_engine_wrote_it(read: Read, written: str) -> None
     assert (found.model, found.is_fallback) == ("fusion", False)
     newer = read(written, "recommendations", "b}{éa", now_ms=lambda: 9_000)
     assert newer.version == found.version and newer.age_s == 0
+
+
+@every_reader
+def test_reasons_in_words_are_read_where_the_engine_writes_them(read: Read, written: str) -> None:
+    assert [item.why for item in read(written, "recommendations", "ann").items] == ["", ""]
+    write_lists(written, ["cid"], explain=True)
+    first = read(written, "recommendations", "cid").items[0]
+    assert first.sources == tuple(SOURCES)
+    assert "trending (no. 1)" in first.why.split(", ")
 
 
 @every_reader
