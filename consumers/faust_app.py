@@ -17,6 +17,7 @@ from faust.transport.drivers import TRANSPORTS
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
+from consumers.faust_private import NoTables
 from consumers.group_session import GroupSession
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES
@@ -122,6 +123,7 @@ def create_app(
         "key_serializer": "raw",
         "value_serializer": "raw",
         "agent_supervisor": CrashingSupervisor,
+        "TableManager": NoTables,
         "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": max_slab_bytes,
         "consumer_group_instance_id": instance_id,
