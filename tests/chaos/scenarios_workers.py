@@ -109,8 +109,7 @@ def large_worker_restarted(world: World) -> Figures:
     for share, name in ((4, "quarter"), (1, "all")):
         for _ in range(0, num_users // share - fill.num_sent, 10_000):
             fill.burst(10_000)
-        world.deployment.drain()
-        there = sum(at for at in world.deployment.ends(world.deployment.interactions).values())
+        there = sum(world.deployment.ends(world.deployment.interactions).values())
         until(lambda: world.num_durable() >= there, "a snapshot holds all users")  # noqa: B023
         begin = len(world.recoveries_s)
         for _ in range(3):
