@@ -48,8 +48,7 @@ from consumers.supervision import StopBound, first_end
 from consumers.topics import ensure_topics, topic_specs
 from consumers.warm_up import compile_kernels, freeze_garbage
 from consumers.watchdog import Watchdog
-from consumers.weights_watch import WeightsWatch
-from models.scorer import TorchScorer
+from consumers.weights_watch import watch_weights
 from stream.freshness import FreshnessLedger
 from stream.outcomes import Refresh
 from stream.refresh_queue import RefreshQueue
@@ -290,7 +289,8 @@ class Worker:
         await self.health.start()
         await self.state.run(compile_kernels)
         await self.state.run(rehearse, self._settings, self.ranker)
-        await self.offsets.start()
+        topics = self._settings.topics
+        await self.offsets.start([topics.interactions, topics.item_deltas])
         await self.producer.start()
         await self.frame_sender.start()
         for reader in self.readers:
@@ -330,8 +330,7 @@ class Worker:
             asyncio.create_task(loops.run(), name="loops"),
             asyncio.create_task(self.watchdog.run(), name="watchdog"),
         }
-        if isinstance(self.ranker, TorchScorer) and (weights := self._settings.ranking.weights):
-            watch = WeightsWatch(weights, self.ranker)
+        if (watch := watch_weights(self._settings, self.ranker)) is not None:
             tasks.add(asyncio.create_task(watch.run(), name="weights"))
         tasks |= {
             asyncio.create_task(reader.run_until_failure(), name="reader")

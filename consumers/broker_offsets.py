@@ -10,7 +10,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumers.aiokafka_private import ask_any_broker
+from consumers.aiokafka_private import ask_any_broker, known_partitions
 from consumers.security import NO_OPTIONS
 from consumers.topic_ids import TopicIdRequest, ids_in
 from stream.errors import ServerUnreachable
@@ -35,8 +35,11 @@ class BrokerOffsets:
         self._client_options = dict(client_options)
         self._consumer: AIOKafkaConsumer | None = None
 
-    async def start(self) -> None:
-        """Connect.
+    async def start(self, topics: Iterable[str] = ()) -> None:
+        """Connect, and learn where topics are: aiokafka is slow to when it is asked of each first.
+
+        Args:
+            topics: Who will be asked about; others are found, too.
 
         Raises:
             ServerUnreachable: If no broker answers.
@@ -50,6 +53,8 @@ class BrokerOffsets:
         )
         try:
             await consumer.start()
+            if names := set(topics):
+                await known_partitions(consumer, names)
         except (KafkaError, OSError) as error:
             await consumer.stop()
             message = (

@@ -20,7 +20,6 @@ from consumers.benches import benchmark_names, figures_of, run_benchmark
 from consumers.cli_data import JsonFlag
 from consumers.configuration import load_settings
 from consumers.console import progress_bar, say
-from consumers.doctor import examine
 from consumers.findings import Finding
 from stream.errors import ConfigurationError
 
@@ -38,6 +37,8 @@ def doctor(
 
     Example: `headwater doctor --kafka localhost:9092 --redis redis://localhost:6379/0`
     """
+    from consumers.doctor import examine  # Here: another Kafka client, which no worker waits for.
+
     settings = load_settings()
     for noisy in ("aiokafka", "kafka"):  # What they would say is a finding here.
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

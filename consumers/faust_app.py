@@ -17,6 +17,7 @@ from faust.transport.drivers import TRANSPORTS
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
+from consumers.faust_private import NoTables
 from consumers.group_session import GroupSession
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES
@@ -39,6 +40,10 @@ _MAX_POLL_INTERVAL_S = 10 * 366 * 86_400.0
 
 # Brokers accept a session timeout between 6 s and 30 min by default.
 DEFAULT_SESSION_TIMEOUT_S = 10.0
+
+# A member hears by its next heartbeat that another one has left or wants to join: until then nobody
+# reads what that one gave up. However long the session is, a hand-over should take about a second.
+MAX_HEARTBEAT_S = 1.0
 
 
 class App(faust.App):
@@ -122,11 +127,12 @@ def create_app(
         "key_serializer": "raw",
         "value_serializer": "raw",
         "agent_supervisor": CrashingSupervisor,
+        "TableManager": NoTables,
         "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": max_slab_bytes,
         "consumer_group_instance_id": instance_id,
         "broker_session_timeout": session_timeout_s,
-        "broker_heartbeat_interval": session_timeout_s / 5,
+        "broker_heartbeat_interval": min(session_timeout_s / 5, MAX_HEARTBEAT_S),
         "broker_request_timeout": max(request_timeout_s, session_timeout_s),
         "broker_commit_interval": commit_interval_s,
         "broker_max_poll_interval": _MAX_POLL_INTERVAL_S,

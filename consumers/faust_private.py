@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as stock_driver
 from faust.types import TP, ConsumerMessage, Message
 
@@ -37,6 +38,18 @@ logger = logging.getLogger(__name__)
 _COMMIT_TIMEOUT_S = 3.0
 # Further tries of a worker that stops, after one failed so.
 _LAST_COMMIT_TIMEOUT_S = 0.5
+
+
+class NoTables(TableManager):
+    """Faust's tables, of which there are none: nothing is waited for before the group is joined.
+
+    The stock one sleeps for a second first, in which agents may add tables.
+    """
+
+    async def on_start(self) -> None:
+        """Say that all tables are there, and start the recovery, which also seeks."""
+        await self._update_channels()
+        await self.recovery.start()
 
 
 class SlabThread(stock_driver.AIOKafkaConsumerThread):

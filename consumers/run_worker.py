@@ -6,8 +6,6 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import torch
-
 from consumers.app import Worker
 from consumers.supervision import finish_or_stop
 from stream.settings import Settings
@@ -33,7 +31,6 @@ async def run_worker(
     Raises:
         HeadwaterError: What ended the worker before it was asked to.
     """
-    torch.set_num_threads(settings.ranking.torch_threads)
     async with AsyncExitStack() as closing:
         worker = Worker(settings, brokers=brokers, redis_url=redis_url)
         closing.push_async_callback(worker.close)

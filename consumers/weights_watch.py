@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-from consumers.rankers import newest_manifest, weights_sequence
+from consumers.rankers import newest_manifest, uses_network, weights_sequence
 from models.errors import WeightsInvalid
-from models.scorer import TorchScorer
-from models.weights import load_weights
+from models.ranking import Ranker
 from stream.errors import ConfigurationError
+from stream.settings import Settings
+
+if TYPE_CHECKING:
+    from models.scorer import TorchScorer
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +52,8 @@ class WeightsWatch:
         found = self._fingerprint()
         if found is None or found == self._known:
             return False
+        from models.weights import load_weights  # Here: torch, which fusion does without.
+
         try:
             weights = load_weights(Path(found[0]))
             is_new = weights.name() != self._scorer.name
@@ -70,3 +76,11 @@ class WeightsWatch:
         while True:
             await asyncio.sleep(self._interval_s)
             await asyncio.to_thread(self.look)
+
+
+def watch_weights(settings: Settings, ranker: Ranker) -> WeightsWatch | None:
+    """Return what watches the worker's weights; None where fusion ranks and none are swapped."""
+    path = settings.ranking.weights
+    if path is None or not uses_network(settings):
+        return None
+    return WeightsWatch(path, cast("TorchScorer", ranker))

@@ -124,8 +124,9 @@ def _event(draw: random.Random, mix: Mix, index: int, begin_ms: int) -> Sending:
     if draw.random() < mix.erases:
         type_ = "erase"
     is_late = draw.random() < mix.late
-    # 100 ms of event time each: hours go by in a long run, and tiles turn.
-    ts = begin_ms - 7_200_000 + index * 100 + draw.randint(-mix.skew_ms, mix.skew_ms)
+    # 100 ms of event time each: hours go by in a run, and tiles turn, until that is now.
+    ts = min(begin_ms - 7_200_000 + index * 100, int(time.time() * 1000))
+    ts += draw.randint(-mix.skew_ms, mix.skew_ms)
     fields: dict[str, object] = {
         "event_id": f"e{index}",
         "type": type_,

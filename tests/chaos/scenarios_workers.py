@@ -7,6 +7,8 @@ import re
 import signal
 import time
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
@@ -15,7 +17,7 @@ from kafka.structs import OffsetAndMetadata
 from consumers.crash_points import POINTS
 from consumers.snapshot_digests import load_snapshots
 from stream.digests import digests
-from tests.chaos.load import Mix
+from tests.chaos.load import Mix, Sending, events
 from tests.chaos.scenarios import LONG, QUICK, Figures, scenario
 from tests.chaos.world import RESTART_S, Slot, World
 from tests.integration.workers import until
@@ -93,27 +95,43 @@ def worker_restarted(world: World) -> Figures:
     settings={"WORKER__SESSION_TIMEOUT_S": 45, "WORKER__SNAPSHOT_INTERVAL_S": 10},
 )
 def large_worker_restarted(world: World) -> Figures:
-    """Fill a partition, wait for its snapshot, then kill and restart under an ordinary load."""
+    """Fill a partition, wait for its snapshot, kill and restart under an ordinary load; twice.
+
+    What grows with the state is the reading of its snapshot: measured at a quarter of the users
+    and at all of them, it says what more users would cost.
+    """
     (slot,) = world.start_workers(1)
     world.start_load(120)
     world.wait_applied(500)
     num_users = 200_000
-    fill = Mix(num_users=num_users, is_even=True, duplicates=0, erases=0, late=0)
-    world.start_load(0, mix=fill).burst(num_users)
-    until(lambda: slot.worker.stats()["users"] >= num_users, "all users are there")
-    world.wait_durable(1_000)
-    for _ in range(3):
-        world.kill_and_restart(slot)
-        world.wait_durable(300)
-    sizes = [
-        path.stat().st_size
-        for path in (world.deployment.folder / "data" / "snapshots").glob("users.*.snapshot")
-    ]
-    return {
-        "users": slot.worker.stats()["users"],
-        "snapshot_mb": round(max(sizes) / 2**20, 1),
-        "recovery_s_min": round(min(world.recoveries_s), 2),
-    }
+    fill = world.start_load(0, sendings=_one_event_each(world.seed, num_users))
+    figures: dict[str, object] = {}
+    for share, name in ((4, "quarter"), (1, "all")):
+        for _ in range(0, num_users // share - fill.num_sent, 10_000):
+            fill.burst(10_000)
+        there = sum(world.deployment.ends(world.deployment.interactions).values())
+        until(lambda: world.num_durable() >= there, "a snapshot holds all users")  # noqa: B023
+        begin = len(world.recoveries_s)
+        for _ in range(3):
+            world.kill_and_restart(slot)
+            world.wait_durable(300)
+        snapshots = (world.deployment.folder / "data" / "snapshots").glob("users.*.snapshot")
+        restored = re.findall(r"/0: restored at offset \d+ in (\S+) s", slot.worker.log)
+        figures |= {
+            f"users_{name}": slot.worker.stats()["users"],
+            f"snapshot_mb_{name}": round(max(each.stat().st_size for each in snapshots) / 2**20),
+            f"restore_s_{name}": sum(map(float, restored)),
+            f"recovery_s_min_{name}": round(min(world.recoveries_s[begin:]), 2),
+        }
+    return figures
+
+
+def _one_event_each(seed: int, num_users: int) -> Iterator[Sending]:
+    """Yield events of so many users, with ids that no other load's have."""
+    mix = Mix(num_users=num_users, is_even=True, duplicates=0, erases=0, late=0)
+    for each in events(seed, mix, num_partitions=1):
+        value = (each.value or b"").replace(b'"event_id": "e', b'"event_id": "fill-e')
+        yield replace(each, value=value)
 
 
 @scenario(4, "worker killed, taken over")

@@ -250,15 +250,14 @@ class World:
 
     def wait_durable(self, records: int) -> None:
         """Wait until snapshots hold so many more records of interactions than now."""
+        wanted = self.num_durable() + records
+        until(lambda: self.num_durable() >= wanted, "snapshots hold more of the log")
+
+    def num_durable(self) -> int:
+        """Return how many records of interactions snapshots hold."""
         topics = {"users": self.deployment.interactions, "items": self.deployment.item_deltas}
-        folder = self.deployment.folder / "data" / "snapshots"
-
-        def held() -> int:
-            found = durable_offsets(folder, topics)
-            return sum(at for key, at in found.items() if key.startswith(topics["users"]))
-
-        wanted = held() + records
-        until(lambda: held() >= wanted, "snapshots hold more of the log")
+        found = durable_offsets(self.deployment.folder / "data" / "snapshots", topics)
+        return sum(at for key, at in found.items() if key.startswith(topics["users"]))
 
     def wait_applied(self, records: int) -> None:
         """Wait until workers have folded so many more records of interactions than now."""

@@ -40,6 +40,21 @@ def test_an_open_transaction_is_not_counted_before_its_end(kafka, topic):
 
 
 @pytest.mark.kafka
+def test_a_topic_that_was_not_named_at_the_start_is_found_too(kafka, topic):
+    name, other = topic("interactions", 1), topic("item-deltas", 1)
+
+    async def scenario():
+        offsets = BrokerOffsets(kafka)
+        await offsets.start([name])
+        try:
+            return await offsets.ends({(name, 0), (other, 0)})
+        finally:
+            await offsets.stop()
+
+    assert run(scenario()) == {(name, 0): 0, (other, 0): 0}
+
+
+@pytest.mark.kafka
 def test_a_topic_made_anew_has_another_id_than_before(kafka, topic):
     name, other = topic("interactions", 1), topic("item-deltas", 2)
 

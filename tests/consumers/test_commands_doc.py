@@ -145,6 +145,17 @@ def test_completion_and_help_do_not_wait_for_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_worker_that_ranks_by_fusion_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys, consumers.run_worker; from consumers.configuration import load_settings;"
+        "from consumers.rankers import choose_ranker; from consumers.weights_watch import *;"
+        "settings = load_settings(['ranking.ranker=fusion']); ranker = choose_ranker(settings);"
+        "print(watch_weights(settings, ranker), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["None", "False"]
+
+
 def test_every_command_is_in_the_root_help() -> None:
     text = CliRunner().invoke(app, ["--help"]).stdout
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -90,6 +90,21 @@ def test_a_stop_without_a_crash_has_no_such_bound() -> None:
     assert app.is_stopped
 
 
+@pytest.mark.parametrize(("session_timeout_s", "interval_s"), [(4.0, 0.8), (45.0, 1.0)])
+def test_members_hear_of_a_hand_over_within_a_second_however_long_a_session_is(
+    session_timeout_s: float, interval_s: float, tmp_path: Path
+) -> None:
+    app = create_app(
+        brokers="a:1",
+        group="g",
+        topics=["t"],
+        ledger=MemoryLedger({}),
+        data_dir=tmp_path,
+        session_timeout_s=session_timeout_s,
+    )
+    assert app.conf.broker_heartbeat_interval == pytest.approx(interval_s)
+
+
 def test_a_worker_that_holds_no_partition_stays_in_its_group(tmp_path: Path) -> None:
     # aiokafka makes a member leave that has not fetched for so long, and join never again.
     app = create_app(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from faust.tables import TableManager
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as stock_driver
 
@@ -31,6 +32,17 @@ def test_a_thread_that_ended_first_is_no_error_at_a_stop() -> None:
     thread.thread_loop, thread._stopped = loop, asyncio.Event()
     loop.close()
     thread._stopped_set()
+
+
+def test_what_faust_does_about_its_tables_at_a_start_is_done_without_its_second() -> None:
+    # When Faust's own sleeps no more, NoTables can go.
+    theirs = source_of(TableManager.on_start).splitlines()
+    assert [line.strip() for line in theirs[2:]] == [
+        "await self.sleep(1.0)",
+        "if not self.should_stop:",
+        "await self._update_channels()",
+        "await self.recovery.start()",
+    ]
 
 
 def test_driver_builds_its_consumer_in_one_place_before_subscribing() -> None:
