@@ -166,6 +166,7 @@ class Worker:
             on_assign=self._on_assign,
             why_over=self.why_over,
             on_pause=self.metering.on_pause,
+            snapshots_timeout_s=settings.worker.snapshots_timeout_s,
         )
 
     def why_over(self) -> str | None:

@@ -22,29 +22,15 @@ from consumers.crash_points import crash_point
 from consumers.refusals import check_partition, check_snapshot, check_topic_id
 from consumers.signal_publisher import SignalPacer
 from consumers.snapshot_copies import ITEMS as ITEMS
+from consumers.snapshot_copies import PENDING, SnapshotCopies, split_pending
 from consumers.snapshot_copies import USERS as USERS
-from consumers.snapshot_copies import SnapshotCopies
+from consumers.snapshot_faults import SnapshotFaults
 from consumers.snapshots import SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.engine import Engine
-from stream.errors import HeadwaterError
+from stream.errors import ServerUnreachable, SnapshotNotWritten
 
 logger = logging.getLogger(__name__)
-
-_PENDING = "pending."
-
-
-def split_pending(
-    arrays: Mapping[str, NDArray[Any]],
-) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
-    """Part a snapshot's arrays into the shell's and the tables'."""
-    pending, tables = {}, {}
-    for name, array in arrays.items():
-        if name.startswith(_PENDING):
-            pending[name.removeprefix(_PENDING)] = array
-        else:
-            tables[name] = array
-    return pending, tables
 
 
 @dataclass(slots=True)
@@ -55,11 +41,13 @@ class Held:
         durable: Next offset inside the newest durable snapshot; None without one.
         end_at_assignment: The log's end when it was assigned; no refresh before it is passed.
         saved_at_s: Monotonic time of the newest snapshot.
+        tried_at_s: Monotonic time of the end of the newest try.
     """
 
     durable: int | None = None
     end_at_assignment: int = 0
     saved_at_s: float = 0.0
+    tried_at_s: float = 0.0
 
 
 class Ownership:
@@ -87,11 +75,14 @@ class Ownership:
         why_over: Says why the group may have given our partitions away: no snapshot is written
             then. None while they are surely ours.
         on_pause: Told (kind, seconds) for which a snapshot held the state thread.
+        snapshots_timeout_s: For how long a partition's snapshots may fail.
 
     Attributes:
         assignment: Grows whenever partitions are given up or taken up.
         is_sealed: Whether a failure may have left a fold half done: nothing more becomes durable.
         num_unusable: Snapshots passed over at restores, by kind.
+        faults: Snapshots that could not be written.
+        release_failure: Why the newest release made not everything durable; None where it did.
     """
 
     def __init__(
@@ -112,6 +103,7 @@ class Ownership:
         on_pause: Callable[[str, float], None],
         on_assign: Callable[[str, int], None] = lambda kind, partition: None,
         why_over: Callable[[], str | None] = lambda: None,
+        snapshots_timeout_s: float = 3600.0,
     ) -> None:
         self.assignment = 0
         self.held: dict[tuple[str, int], Held] = {}
@@ -139,6 +131,7 @@ class Ownership:
             engine=engine, state=state, pacers=self.pacers, on_pause=on_pause
         )
         self._rest_until_s = 0.0
+        self.faults = SnapshotFaults(limit_s=snapshots_timeout_s, monotonic_s=time.monotonic)
         self.num_unusable = dict.fromkeys((USERS, ITEMS), 0)
         # Of the assignment that the partitions were restored under, whatever the group does since.
         self._generation = 0
@@ -148,6 +141,7 @@ class Ownership:
     async def restore(self, partitions: set[tuple[str, int]]) -> None:
         """Load the newest valid snapshot of every partition that is not in memory."""
         self._generation = max(self._ask_generation(), 0)  # -1 would be no file's name.
+        self.release_failure = None  # What was not durable then is read again.
         for topic, partition in sorted(partitions):
             check_partition(topic, partition, self._num_partitions(topic))
         ends = await self._offsets.ends(partitions)
@@ -179,7 +173,7 @@ class Ownership:
         kind = self._kinds[topic]
         started = time.monotonic()
         snapshot = await asyncio.to_thread(self._store.newest_valid, kind, partition)
-        held = Held(saved_at_s=started)
+        held = Held(saved_at_s=started, tried_at_s=started)
         pending: Mapping[str, NDArray[Any]] = {}
         if snapshot is None:
             broken = await asyncio.to_thread(self._store.names, kind, partition)
@@ -255,12 +249,19 @@ class Ownership:
         return (self.next_offset(topic, partition) or 0) >= held.end_at_assignment
 
     async def release(self, partitions: set[tuple[str, int]]) -> None:
-        """Snapshot every partition that is given up; arrays stay until it has moved."""
+        """Snapshot every partition that is given up; arrays stay until it has moved.
+
+        Where the store takes none, the next owner reads on from the snapshot before.
+        """
         self.assigned -= partitions
         self._tell(partitions)
         try:
             for key in sorted(partitions & self.held.keys()):
-                await self.snapshot(key)
+                try:
+                    await self.snapshot(key)
+                except SnapshotNotWritten as error:
+                    self.release_failure = error
+                    logger.error("%s; what is above the one before will be read again", error)
                 crash_point("mid-release")
         except Exception as error:
             self.release_failure = error  # Faust only logs what fails while it stops.
@@ -271,6 +272,7 @@ class Ownership:
         for key in sorted(self.held.keys() - partitions):
             topic, partition = key
             del self.held[key]
+            self.faults.forget(key)
             kind = self._kinds[topic]
             await self._state.run(self._drop, kind, partition)
             self._on_drop(kind, partition)
@@ -304,37 +306,46 @@ class Ownership:
         1. freeze it on the state thread; 2. copy it as of then on a thread of the pool, while
         folds go on; 3. wait until every row derived below its offset is acknowledged; 4. write;
         5. raise the durable offset.
+
+        Raises:
+            SnapshotNotWritten: The store did not take it; nothing has changed.
         """
         async with self._locks.setdefault(key, asyncio.Lock()):
             held = self.held.get(key)
             if held is None or self.is_sealed:
                 return
-            topic, partition = key
-            kind = self._kinds[topic]
-            started = time.monotonic()
-            found = await self._copies.freeze(kind, partition)  # 1
-            if self.is_sealed or held.durable == found.next_offset:
-                self._copies.thaw(kind, partition)
-                held.saved_at_s = time.monotonic()
-                return
-            # Before anything else is awaited: what is marked later may have no row in the copy.
-            pending = self._pending(partition) if kind == USERS else {}
-            arrays = await self._copies.copy(kind, partition, found)  # 2
-            crash_point("after-copy")
-            arrays.update({_PENDING + name: array for name, array in pending.items()})
-            if kind == USERS:
-                await self._settle(partition, found.next_offset)  # 3
-                crash_point("after-settle")
-            if (reason := self._why_over()) is not None:
-                logger.warning("%s/%d: no snapshot: %s", topic, partition, reason)
-                held.saved_at_s = time.monotonic()
-                return
-            if self.is_sealed:
-                return
-            await self._write(key, found.next_offset, arrays)  # 4
-            held.durable = found.next_offset  # 5
+            try:
+                await self._snapshot(key, held)
+            finally:
+                held.tried_at_s = time.monotonic()
+
+    async def _snapshot(self, key: tuple[str, int], held: Held) -> None:
+        topic, partition = key
+        kind = self._kinds[topic]
+        started = time.monotonic()
+        found = await self._copies.freeze(kind, partition)  # 1
+        if self.is_sealed or held.durable == found.next_offset:
+            self._copies.thaw(kind, partition)
             held.saved_at_s = time.monotonic()
-            self._on_snapshot(kind, held.saved_at_s - started)
+            return
+        # Before anything else is awaited: what is marked later may have no row in the copy.
+        pending = self._pending(partition) if kind == USERS else {}
+        arrays = await self._copies.copy(kind, partition, found)  # 2
+        crash_point("after-copy")
+        arrays.update({PENDING + name: array for name, array in pending.items()})
+        if kind == USERS:
+            await self._settle(partition, found.next_offset)  # 3
+            crash_point("after-settle")
+        if (reason := self._why_over()) is not None:
+            logger.warning("%s/%d: no snapshot: %s", topic, partition, reason)
+            return
+        if self.is_sealed:
+            return
+        await self._write(key, found.next_offset, arrays)  # 4
+        held.durable = found.next_offset  # 5
+        held.saved_at_s = time.monotonic()
+        self.faults.written(key)
+        self._on_snapshot(kind, held.saved_at_s - started)
 
     async def _write(
         self, key: tuple[str, int], next_offset: int, arrays: Mapping[str, NDArray[Any]]
@@ -354,25 +365,32 @@ class Ownership:
             await asyncio.to_thread(
                 self._store.write, kind, partition, next_offset, arrays, meta, generation=generation
             )
-        except OSError as error:
+        except (OSError, ServerUnreachable) as error:
             message = (
                 f"{topic}/{partition}: expected to write a snapshot at offset {next_offset} to "
                 f"{self._store.place}, came {error}: is there room, may the worker write there?"
             )
-            raise HeadwaterError(message) from error
+            raise SnapshotNotWritten(message) from error
 
     async def snapshot_due(self, interval_s: float) -> None:
         """Snapshot the one partition that waits longest, if its interval has passed.
 
         Where state is so large that snapshots would follow on each other, the store rests after
-        each one for as long as that took: copying, hashing and writing cost folds a core.
+        each one for as long as that took: copying, hashing and writing cost folds a core. One
+        that the store did not take is tried again after its interval.
+
+        Raises:
+            HeadwaterError: A partition's snapshots have failed for too long.
         """
         due = [key for key in self.assigned if key in self.held]
         started = time.monotonic()
         if not due or started < self._rest_until_s:
             return
-        oldest = min(due, key=lambda key: self.held[key].saved_at_s)
-        if started - self.held[oldest].saved_at_s >= interval_s:
-            await self.snapshot(oldest)
+        oldest = min(due, key=lambda key: self.held[key].tried_at_s)
+        if started - self.held[oldest].tried_at_s >= interval_s:
+            try:
+                await self.snapshot(oldest)
+            except SnapshotNotWritten as error:
+                self.faults.failed(oldest, self._kinds[oldest[0]], error)
             ended = time.monotonic()
             self._rest_until_s = ended + (ended - started)

@@ -23,6 +23,20 @@ from stream.engine import Engine
 
 USERS = "users"
 ITEMS = "items"
+PENDING = "pending."
+
+
+def split_pending(
+    arrays: Mapping[str, NDArray[Any]],
+) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+    """Part a snapshot's arrays into the shell's and the tables'."""
+    pending, tables = {}, {}
+    for name, array in arrays.items():
+        if name.startswith(PENDING):
+            pending[name.removeprefix(PENDING)] = array
+        else:
+            tables[name] = array
+    return pending, tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ the whole state, and its digest compares with a replay's (DESIGN law 1). Reads f
 from __future__ import annotations
 
 from consumers.configuration import make_engine, make_snapshot_store
-from consumers.ownership import ITEMS, USERS, split_pending
+from consumers.snapshot_copies import ITEMS, USERS, split_pending
 from stream.engine import Engine
 from stream.settings import Settings
 

@@ -9,6 +9,7 @@ HeadwaterError
 │   └── FrameHole          an item-deltas frame starts above its watermark
 ├── FencedInstanceId       another worker joined the group under this one's instance id
 ├── PartitionElsewhere     a question about a partition that another worker holds
+├── SnapshotNotWritten     the store took no snapshot: full, away, not ours to write
 ├── CorruptBatch           Kafka handed out a record batch that cannot be read
 └── StateMismatch          a snapshot does not fit (schema, partitions, checksum)
 ```
@@ -46,6 +47,10 @@ class FencedInstanceId(HeadwaterError):
 
 class PartitionElsewhere(HeadwaterError):
     """A question about a user or item whose partition this process does not hold."""
+
+
+class SnapshotNotWritten(HeadwaterError):
+    """The store did not take a snapshot; what it held is untouched, and a later try may do."""
 
 
 class CorruptBatch(HeadwaterError):

@@ -181,6 +181,9 @@ SNAPSHOT_AGE = _gauge(
 SNAPSHOTS_UNUSABLE = _counter(
     "headwater_snapshots_unusable_total", "files", "Snapshots passed over at a restore.", "kind"
 )
+SNAPSHOTS_FAILED = _counter(
+    "headwater_snapshots_failed_total", "snapshots", "Snapshots the store did not take.", "kind"
+)
 MODEL = _gauge("headwater_model_info", "1", "The ranker in use.", "model", "sequence")
 MODEL_FAILURES = _counter(
     "headwater_model_failures_total", "batches", "Batches ranked by the fallback."

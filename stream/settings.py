@@ -66,6 +66,12 @@ class WorkerSettings(_Group):
         "opens); empty is `snapshots` in HEADWATER_DATA_DIR.",
     )
     snapshots_kept: int = Field(2, ge=1, le=100, description="Snapshots kept per partition.")
+    snapshots_timeout_s: float = Field(
+        3600.0,
+        ge=1.0,
+        le=604_800.0,
+        description="s for which a partition's snapshots may fail; then the worker ends.",
+    )
     health_host: str = Field(
         "127.0.0.1",
         min_length=1,

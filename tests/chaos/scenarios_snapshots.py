@@ -111,13 +111,19 @@ def snapshots_broken(world: World) -> Figures:
 
 @scenario(15, "snapshot store full")
 def store_full(world: World) -> Figures:
-    """Let no file grow beyond a bound: the worker ends with its reason, the next one goes on."""
-    (slot,) = world.start_workers(1)
+    """Let no file grow beyond a bound: work goes on, room heals it; without any the worker ends."""
+    (slot,) = world.start_workers(1, WORKER__SNAPSHOTS_TIMEOUT_S=10)
     world.start_load(200)
     world.wait_durable(300)
+    process = psutil.Process(slot.worker.pid)
+    bound = process.rlimit(resource.RLIMIT_FSIZE)
+    process.rlimit(resource.RLIMIT_FSIZE, (_FULL_BYTES, bound[1]))
+    until(lambda: "it is tried again at every interval" in slot.worker.log, "a snapshot fails")
+    process.rlimit(resource.RLIMIT_FSIZE, bound)
+    until(lambda: "snapshots are written again" in slot.worker.log, "snapshots are written again")
+    assert not slot.exits, slot.exits
     begin_s = time.monotonic()
     with world.counting_replays():
-        process = psutil.Process(slot.worker.pid)
         process.rlimit(resource.RLIMIT_FSIZE, (_FULL_BYTES, _FULL_BYTES))
         until(lambda: slot.exits, "the worker ends")
         ended_s = time.monotonic()

@@ -42,7 +42,7 @@ class Owner:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | str,
         state: WorkThread,
         *,
         generation: int = 1,

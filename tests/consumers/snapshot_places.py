@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from moto.server import ThreadedMotoServer
 
 from consumers.snapshots import SnapshotStore
 
@@ -49,11 +49,6 @@ def memory(tmp_path: Path) -> Iterator[Place]:
 
 @contextmanager
 def s3(tmp_path: Path) -> Iterator[Place]:
-    missing = [name for name in ("s3fs", "moto") if importlib.util.find_spec(name) is None]
-    if missing:
-        pytest.skip(f"{' and '.join(missing)} not installed: pip install s3fs 'moto[server]'")
-    from moto.server import ThreadedMotoServer
-
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     with pytest.MonkeyPatch.context() as patch:
