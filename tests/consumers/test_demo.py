@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
 import pytest
 
 from consumers.demo import DemoOptions, WorkerProcess, _Run
@@ -60,6 +64,21 @@ def test_each_loss_makes_it_bad_and_is_named(
     summary, is_good = judge({**STATS, **stats}, **rest)
     assert not is_good
     assert reason in summary["exit_reason"]
+
+
+def test_a_worker_that_does_not_answer_has_no_figures(
+    tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    worker = WorkerProcess(
+        Settings(), kafka="", redis="", data_dir=tmp_path, log_path=tmp_path / "log"
+    )
+    worker.health = f"http://127.0.0.1:{free_port()}"
+
+    async def ask() -> object:
+        async with aiohttp.ClientSession() as session:
+            return await worker.stats(session)
+
+    assert asyncio.run(ask()) is None
 
 
 def test_a_worker_that_ended_early_says_its_last_words() -> None:
