@@ -6,6 +6,7 @@ import io
 
 from rich.console import Console
 
+from consumers.configuration import load_settings, make_engine
 from consumers.demo_view import REASONS, View, render
 from stream.candidates import SOURCES
 
@@ -37,6 +38,16 @@ def test_every_figure_is_shown() -> None:
         "users.users 1,501 1,000,000", "catalogue.items 2,002 900,000",
     ):  # fmt: skip
         assert figure in words, figure
+
+
+def test_every_table_of_an_engine_is_shown() -> None:
+    engine = make_engine(load_settings(), partitions=1)
+    engine.open_users(0)
+    engine.open_items(0)
+    assert {"users.users", "items.items", "catalogue.items"} <= set(engine.sizes())
+    words = " ".join(shown(View(stats={"tables": engine.sizes()})).split())
+    for name, (used, bound) in engine.sizes().items():
+        assert f"{name} {used:,} {bound:,}" in words
 
 
 def test_what_is_new_in_the_list_is_marked_with_its_reason() -> None:
