@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,14 @@ from rich.console import Console
 from rich.live import Live
 
 from consumers.console import say
+from consumers.demo_topics import as_environment, delete_topics, settings_apart
 from consumers.demo_view import View, render
 from consumers.lists import read_list
 from consumers.produce import ProduceReport, Record, produce_interactions
 from consumers.security import kafka_options, redis_options, refuse_unnamed
 from consumers.stack import Stack
 from consumers.stopping import stop_on_signals
+from consumers.supervision import finish_or_stop
 from local.process import ending_with_us
 from local.scratch import ScratchFolder
 from local.simulator import Simulator
@@ -40,6 +43,7 @@ _ROOT = Path(__file__).resolve().parent.parent
 DEMO_WEIGHTS = _ROOT / "models" / "demo_weights"
 _START_BOUND_S = 600.0
 _DRAIN_BOUND_S = 30.0
+_ANSWER_BOUND = aiohttp.ClientTimeout(total=5.0)
 _REFRESH_S = 0.25
 _MAX_ACTIONS = 4
 
@@ -81,6 +85,7 @@ class WorkerProcess:
     ) -> None:
         self._environment = {
             **os.environ,
+            **as_environment(settings),
             "HEADWATER_KAFKA": kafka,
             "HEADWATER_REDIS": redis,
             "HEADWATER_DATA_DIR": str(data_dir),
@@ -132,11 +137,14 @@ class WorkerProcess:
         """Whether the process is gone."""
         return self._process is None or self._process.returncode is not None
 
-    async def stats(self, session: aiohttp.ClientSession) -> dict[str, Any]:
-        """Return the worker's figures."""
-        async with session.get(f"{self.health}/stats") as response:
-            found: dict[str, Any] = await response.json()
-            return found
+    async def stats(self, session: aiohttp.ClientSession) -> dict[str, Any] | None:
+        """Return the worker's figures; None where it does not answer: it may just have ended."""
+        try:
+            async with session.get(f"{self.health}/stats", timeout=_ANSWER_BOUND) as response:
+                found: dict[str, Any] = await response.json()
+                return found
+        except (aiohttp.ClientError, TimeoutError):
+            return None
 
     async def stop(self) -> int:
         """End the worker gracefully, then hard; return its exit code."""
@@ -153,9 +161,25 @@ class WorkerProcess:
 
 
 async def run_demo(settings: Settings, options: DemoOptions) -> tuple[dict[str, Any], bool]:
-    """Run the demo; return the summary and whether it was good."""
-    started = time.monotonic()
+    """Run the demo; return the summary and whether it was good.
+
+    Raises:
+        HeadwaterError: A signal came before the worker was ready.
+    """
     refuse_unnamed(settings)
+    async with stop_on_signals() as stop:
+        return await _run_until(settings, options, stop)
+
+
+async def _run_until(
+    settings: Settings, options: DemoOptions, stop: asyncio.Event
+) -> tuple[dict[str, Any], bool]:
+    started = time.monotonic()
+    if settings.kafka is not None:
+        settings = settings_apart(settings, f"headwater-demo-{uuid.uuid4().hex[:8]}")
+        say(f"on {settings.kafka} with topics of its own, {settings.worker.group}-...")
+    if settings.redis is not None:
+        say("lists of simulated users go to the Redis that HEADWATER_REDIS names")
     with ScratchFolder("headwater-demo-") as scratch:
         stack = Stack(
             kafka=settings.kafka,
@@ -173,11 +197,16 @@ async def run_demo(settings: Settings, options: DemoOptions) -> tuple[dict[str, 
         )
         try:
             say("starting a worker (the first time kernels are compiled: about a minute)")
-            await worker.start()
+            if stop.is_set() or not await finish_or_stop(worker.start(), stop):
+                message = "stopped before the worker was ready"
+                raise HeadwaterError(message)
             say(f"worker ready after {time.monotonic() - started:.1f} s, health {worker.health}")
-            return await _Run(settings, options, stack, worker, started).play()
+            return await _Run(settings, options, stack, worker, started).play(stop)
         finally:
             await worker.stop()
+            if settings.kafka is not None:
+                connection = kafka_options(settings.kafka_security)
+                await delete_topics(stack.kafka, settings.topics, client_options=connection)
             await asyncio.to_thread(stack.stop)
 
 
@@ -223,8 +252,8 @@ class _Run:
             view.actions.insert(0, f"{event['type']} {event.get('item_id', '')}")
             del view.actions[_MAX_ACTIONS:]
 
-    async def play(self) -> tuple[dict[str, Any], bool]:
-        """Simulate, watch, drain, judge."""
+    async def play(self, stop: asyncio.Event) -> tuple[dict[str, Any], bool]:
+        """Simulate until the time is over or ``stop`` is set; watch, drain, judge."""
         options = self._options
         simulator = Simulator(
             seed=options.seed,
@@ -234,7 +263,7 @@ class _Run:
             # A faster world starts in the past: an event from the future would be refused.
             start_ms=round((time.time() - options.seconds * (options.speed - 1.0)) * 1000),
         )
-        async with aiohttp.ClientSession() as session, stop_on_signals() as stop:
+        async with aiohttp.ClientSession() as session:
             producing = asyncio.create_task(
                 produce_interactions(
                     self._followed(simulator.blocks()),
@@ -252,6 +281,8 @@ class _Run:
             self._report = await producing
             stats = await self._drain(session)
         exit_code = await self._worker.stop()
+        if exit_code:
+            say(f"the worker's last words:\n{self._worker.last_words()}")
         return self._judge(stats, exit_code)
 
     def _on_progress(self, report: ProduceReport) -> None:
@@ -270,6 +301,8 @@ class _Run:
                     stop.set()
                     break
                 stats = await self._worker.stats(session)
+                if stats is None:
+                    continue
                 now = time.monotonic()
                 if self._first_list_s is None and stats["lists_written"]:
                     self._first_list_s = now - self._started
@@ -307,13 +340,16 @@ class _Run:
         deadline = time.monotonic() + _DRAIN_BOUND_S
         stats: dict[str, Any] = dict(self._view.stats)
         while not self._worker.has_ended and time.monotonic() < deadline:
-            stats = await self._worker.stats(session)
-            own = stats["read"] - stats["routed"]
-            is_answered = not stats["freshness_ms"]["outstanding"]
-            if own >= self._report.acknowledged and is_answered and not stats["lag"]:
+            stats = await self._worker.stats(session) or stats
+            if stats and self._is_drained(stats):
                 break
             await asyncio.sleep(0.05)
         return stats
+
+    def _is_drained(self, stats: dict[str, Any]) -> bool:
+        own = stats["read"] - stats["routed"]
+        is_answered = not stats["freshness_ms"]["outstanding"]
+        return own >= self._report.acknowledged and is_answered and not stats["lag"]
 
     def _judge(self, stats: dict[str, Any], exit_code: int) -> tuple[dict[str, Any], bool]:
         if not stats:

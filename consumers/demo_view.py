@@ -25,7 +25,7 @@ REASONS = {
     "fresh": "just published",
 }
 _SHOWN_ITEMS = 8
-_MAX_TABLES = 8
+_MAX_TABLES = 12
 
 
 @dataclass(slots=True)

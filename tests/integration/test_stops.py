@@ -109,6 +109,8 @@ def test_second_start_reads_nothing_again_and_a_cut_log_ends_the_worker(deploy: 
     deployment.worker()
     deployment.produce(LOG)
     deployment.drain()
+    signals = f"item-signals-{deployment.tag}"
+    until(lambda: sum(deployment.ends(signals, 1).values()), "signals are published")
     deployment.stop_all()
     ends = deployment.ends(deployment.interactions) | deployment.ends(deployment.item_deltas)
     assert deployment.committed() == ends
@@ -119,6 +121,9 @@ def test_second_start_reads_nothing_again_and_a_cut_log_ends_the_worker(deploy: 
     until(lambda: again.stats()["lag"] == 0 and not again.stats()["dirty"], "it caught up")
     assert again.stats()["read"] == len(LOG)
     assert num_slabs_folded(again) == 0
+    # What all workers know of items is there before a partition is.
+    in_order = r"kernels compiled(?s:.*)catalogue caught up, [1-9]\d* items(?s:.*)restoring "
+    assert re.search(in_order, again.log), again.log
     deployment.stop_all()
 
     deployment.produce(LOG[:400])

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from state.catalogue import Catalogue
 from state.frame_columns import FrameColumns
+from state.item_columns import ItemColumns
 from state.item_limits import HOUR_MS, CatalogueLimits
 from state.item_partition import ItemPartition
+from tests.state.catalogue_builders import make_signals, spans
 from tests.state.contracts import Contract
 from tests.state.item_worlds import START_MS, Pair, Row, make_frame, small_limits
 
 NUM_SOURCES = 3
+
+
+@dataclass(frozen=True)
+class News:
+    """What a catalogue learns of one item."""
+
+    kind: str
+    item: bytes
+    number: int
+    others: tuple[bytes, ...]
 
 
 def some_frames(seed: int) -> list[FrameColumns]:
@@ -67,26 +80,32 @@ def by_source(frames: Sequence[FrameColumns]) -> list[Sequence[FrameColumns]]:
     ]
 
 
-def some_sights(seed: int) -> list[tuple[bytes, int, bool]]:
+def some_news(seed: int) -> list[News]:
     draw = random.Random(seed)
+    kinds = ["seen", "seen", "announced", "removed", "signalled"]
     return [
-        (b"%d" % draw.randrange(30), draw.randrange(1_000), draw.random() < 0.2) for _ in range(150)
+        News(
+            kind=draw.choice(kinds),
+            item=b"%d" % draw.randrange(30),
+            number=draw.randrange(1_000),
+            others=tuple(b"%d" % other for other in draw.sample(range(30), draw.randrange(4))),
+        )
+        for _ in range(150)
     ]
 
 
-def see(
-    catalogue: Catalogue, sights: Sequence[tuple[bytes, int, bool]], begin: int, end: int
-) -> None:
-    for item_id, time_ms, is_removed in sights[begin:end]:
-        if is_removed:
-            catalogue.remove([item_id])
-        else:
-            catalogue.ensure(
-                np.frombuffer(item_id, np.uint8),
-                np.zeros(1, np.int64),
-                np.array([len(item_id)], np.int32),
-                np.array([time_ms], np.int64),
+def take(catalogue: Catalogue, news: Sequence[News], begin: int, end: int) -> None:
+    for each in news[begin:end]:
+        if each.kind == "removed":
+            catalogue.remove([each.item])
+        elif each.kind == "announced":
+            catalogue.put(ItemColumns.of([each.item], created_at_ms=[each.number]))
+        elif each.kind == "signalled":
+            catalogue.apply_signals(
+                make_signals([each.item], [each.others], offset=each.number, as_of_ms=each.number)
             )
+        else:
+            catalogue.ensure(*spans([each.item]), np.array([each.number], np.int64))
 
 
 def digest_catalogue(catalogue: Catalogue) -> bytes:
@@ -108,8 +127,8 @@ CONTRACTS = (
     Contract(
         name="Catalogue",
         make=lambda: Catalogue(limits=CatalogueLimits(max_items=9, num_neighbours=2, dim=4)),
-        records=some_sights,
-        apply=see,
+        records=some_news,
+        apply=take,
         digest=digest_catalogue,
     ),
 )

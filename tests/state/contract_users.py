@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from state.catalogue import Catalogue
 from state.erased_users import Erase, ErasedUsers
 from state.event_ids import EventIds, add_event_id, expire_event_ids, has_event_id
 from state.id_index import IdIndex
+from state.item_limits import CatalogueLimits
 from state.user_limits import UserLimits
 from state.user_partition import UserPartition
 from tests.state.contracts import Contract
@@ -88,6 +90,22 @@ USER_LIMITS = UserLimits(
     max_lags=3,
 )
 
+
+def with_catalogue() -> UserPartition:
+    catalogue = Catalogue(limits=CatalogueLimits(max_items=64, num_neighbours=2, dim=4))
+    return UserPartition(
+        partition=0, num_item_partitions=3, catalogue=catalogue, limits=USER_LIMITS
+    )
+
+
+def digest_derived(partition: UserPartition) -> bytes:
+    """Return the digest and what it leaves out: every user's vectors and affinities."""
+    tables, users = partition._tables, partition.users
+    rows = sorted(users.live_rows().tolist(), key=users.id)
+    columns = (*tables.interests, *tables.affinities)
+    return digest(partition) + b"".join(column[rows].tobytes() for column in columns)
+
+
 RATE_LIMITS = dataclasses.replace(USER_LIMITS, max_events_per_minute=2)
 
 CONTRACTS = (
@@ -120,6 +138,13 @@ CONTRACTS = (
         records=some_events,
         apply=lambda partition, log, begin, end: apply(partition, list(log), begin, end),
         digest=digest,
+    ),
+    Contract(
+        name="UserPartitionWithCatalogue",
+        make=with_catalogue,
+        records=some_events,
+        apply=lambda partition, log, begin, end: apply(partition, list(log), begin, end),
+        digest=digest_derived,
     ),
     Contract(
         name="UserPartitionWithRateLimit",

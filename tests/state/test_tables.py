@@ -1,13 +1,16 @@
 """Every registered table: split-invariance, determinism, snapshot, bound, interleaving."""
 
 import importlib
+import inspect
 import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import state
 from state.snapshot import decode, encode
+from state.table import Table
 from tests.state.contracts import Contract
 
 CONTRACTS: list[Contract] = [
@@ -17,6 +20,24 @@ CONTRACTS: list[Contract] = [
 ]
 every_table = pytest.mark.parametrize("table", CONTRACTS, ids=lambda table: table.name)
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
+
+
+def tables_of_the_room() -> list[type]:
+    """Return the classes in ``state`` that are tables by their methods."""
+    found = set()
+    for path in sorted(Path(state.__file__).parent.glob("[a-z]*.py")):
+        module = importlib.import_module(f"state.{path.stem}")
+        for _, each in inspect.getmembers(module, inspect.isclass):
+            if all(hasattr(each, name) for name in ("arrays", "restore", "sizes")):
+                found.add(each)
+    return sorted(found - {Table}, key=lambda each: each.__name__)
+
+
+@pytest.mark.parametrize("kind", tables_of_the_room(), ids=lambda kind: kind.__name__)
+def test_every_table_is_registered_itself_or_as_a_part(kind: type) -> None:
+    wholes = [contract.make() for contract in CONTRACTS]
+    parts = [part for each in wholes for part in (each, *vars(each).values())]
+    assert any(isinstance(part, kind) for part in parts), f"{kind.__name__} has no Contract"
 
 
 def whole(table: Contract, seed: int) -> bytes:
