@@ -245,6 +245,20 @@ def test_an_unknown_folder_says_what_is_known(tmp_path: Path) -> None:
         wire_lines(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("train_pairs.parquet", "ml-1m-ncf: pairs .* without the time of each"),
+        ("sequences.txt.gz", "ml-1m-sasrec: .* in order, without the time of each"),
+        ("obd_small.csv.gz", "obd-small: .* without users"),
+    ],
+)
+def test_a_set_that_is_no_log_is_refused_by_name(file: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / file).touch()
+    with pytest.raises(AdapterError, match=reason):
+        recognise(tmp_path)
+
+
 def test_files_shared_by_two_layouts_are_told_apart_by_columns(tmp_path: Path) -> None:
     folder = write(tmp_path, {"events.csv": "when,who\n1,2\n"})
     with pytest.raises(AdapterError, match=r"events\.csv, line 1: .*eventType.*; or .*visitorid"):
