@@ -90,6 +90,16 @@ def test_genres_of_u_item_are_flags_in_latin_1(tmp_path: Path) -> None:
         list(item_lines(tmp_path))
 
 
+@pytest.mark.parametrize(("other", "encoding"), [("users.dat", "latin-1"), ("tags.dat", "utf-8")])
+def test_titles_of_movies_dat_are_read_as_1m_and_10m_write_them(
+    other: str, encoding: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"ratings.dat": "1::20::4::5\n", other: "1::20::one::5::6\n"})
+    (tmp_path / "movies.dat").write_bytes("20::Élan (1999)::Drama\n".encode(encoding))
+    (line,) = item_lines(tmp_path)
+    assert json.loads(line)["title"] == "Élan (1999)"
+
+
 def test_a_set_without_items_says_so(tmp_path: Path) -> None:
     folder = write(tmp_path, SAMPLES["yoochoose"][0])
     with pytest.raises(AdapterError, match=r"a file of items; yoochoose has none"):
