@@ -19,7 +19,7 @@ from consumers.addresses import bootstrap_servers
 from consumers.benches import benchmark_names, figures_of, run_benchmark
 from consumers.cli_data import JsonFlag
 from consumers.configuration import load_settings
-from consumers.console import progress_bar, say
+from consumers.console import figures, progress_bar, say
 from consumers.findings import Finding
 from stream.errors import ConfigurationError
 
@@ -72,7 +72,11 @@ def _show(findings: list[Finding]) -> None:
 
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Benchmarks by name, as --list prints them.")
+        list[str] | None,
+        typer.Argument(
+            help="Benchmarks by name, as --list prints them.",
+            autocompletion=lambda: benchmark_names(),
+        ),
     ] = None,
     is_full: Annotated[
         bool, typer.Option("--full", help="As long as benchmarks/README.md's figures took.")
@@ -126,7 +130,7 @@ def bench(
 
 def _show_figures(results: Mapping[str, Mapping[str, Any]]) -> None:
     table = Table("benchmark", "figure", "value", box=None)
-    for name, figures in results.items():
-        for place, (figure, value) in enumerate(figures_of(figures)):
+    for name, found in results.items():
+        for place, (figure, value) in enumerate(figures_of(found)):
             table.add_row("" if place else name, figure, value)
-    Console(markup=False).print(table)
+    figures().print(table)

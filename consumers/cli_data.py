@@ -97,7 +97,7 @@ def produce(
     topic = settings.topics.interactions
     kept = Resume(resume, log=log, topic=topic) if resume else None
 
-    async def run() -> ProduceReport:
+    async def run() -> tuple[ProduceReport, bool]:
         with progress_bar("producing") as bar:
 
             def note(report: ProduceReport) -> None:
@@ -109,7 +109,7 @@ def produce(
                 records = read_records(log, start_index=start, limit=limit, resume=kept)
                 if kept is not None:
                     await kept.check_topic(brokers, client_options=options)
-                return await produce_interactions(
+                report = await produce_interactions(
                     records,
                     brokers=brokers,
                     topic=topic,
@@ -121,9 +121,10 @@ def produce(
                     start_index=kept.acknowledged if kept else start,
                     client_options=options,
                 )
+                return report, stop.is_set()
 
-    report = asyncio.run(run())
-    _print_produced(report, resume, as_json=as_json)
+    report, is_stopped = asyncio.run(run())
+    _print_produced(report, resume, is_stopped=is_stopped, as_json=as_json)
 
 
 def _one_at_most(first: str, one: object, second: str, other: object) -> None:
@@ -132,7 +133,9 @@ def _one_at_most(first: str, one: object, second: str, other: object) -> None:
         raise ConfigurationError(message)
 
 
-def _print_produced(report: ProduceReport, resume: Path | None, *, as_json: bool) -> None:
+def _print_produced(
+    report: ProduceReport, resume: Path | None, *, is_stopped: bool, as_json: bool
+) -> None:
     summary = {
         "produced": report.produced,
         "acknowledged": report.acknowledged,
@@ -141,9 +144,11 @@ def _print_produced(report: ProduceReport, resume: Path | None, *, as_json: bool
         "seconds": round(report.seconds, 3),
     }
     print_summary(summary, as_json=as_json)
-    if report.error or report.failed:
+    has_failed = bool(report.error or report.failed)
+    if has_failed or is_stopped:
         how = f"the same --resume {resume}" if resume else f"--start {report.next_index}"
-        say(f"stopped: {report.error}; go on with {how}")
+        say(f"stopped: {report.error or 'by a signal'}; go on with {how}")
+    if has_failed:
         raise typer.Exit(1)
 
 

@@ -33,7 +33,12 @@ _MAX_SHOWN_CHARS = 300
 _MAX_SAMPLES = 10
 
 ReasonOption = Annotated[
-    list[str] | None, typer.Option("--reason", help="Only this reason code; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        "--reason",
+        help="Only this reason code; may be repeated.",
+        autocompletion=lambda: [str(reason) for reason in Reason],
+    ),
 ]
 TopicOption = Annotated[str | None, typer.Option(help="Only records of this topic.")]
 PartitionOption = Annotated[int | None, typer.Option(min=0, help="Only records of this partition.")]

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from consumers.cli_data import JsonFlag, kafka_of, redis_of
 from consumers.configuration import load_settings
-from consumers.console import print_summary, progress_bar
+from consumers.console import figures, print_summary, progress_bar
 from consumers.erased_check import StoreFinding, user_hash, verify_erased
 
 
@@ -78,4 +77,4 @@ def _show(findings: list[StoreFinding]) -> None:
         if each.until_ms is not None:
             until = f"{datetime.fromtimestamp(each.until_ms / 1000, UTC):%Y-%m-%d %H:%M}"
         table.add_row(each.store, each.status, until, each.text)
-    Console(markup=False).print(table)
+    figures().print(table)

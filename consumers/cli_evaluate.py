@@ -23,7 +23,11 @@ from stream.errors import ConfigurationError
 
 _ALL = "all"
 RepeatsOption = Annotated[
-    str | None, typer.Option(help="allow or exclude consumed items; a data set knows its own.")
+    str | None,
+    typer.Option(
+        help="allow or exclude consumed items; a data set knows its own.",
+        autocompletion=lambda: ["allow", "exclude"],
+    ),
 ]
 
 
@@ -33,15 +37,24 @@ def evaluate(
     ],
     source: Annotated[
         list[str] | None,
-        typer.Option(help=f"A source alone: {', '.join(SOURCES)}; or all. May be repeated."),
+        typer.Option(
+            help=f"A source alone: {', '.join(SOURCES)}; or all. May be repeated.",
+            autocompletion=lambda: [*SOURCES, _ALL],
+        ),
     ] = None,
     ranker: Annotated[
         list[str] | None,
-        typer.Option(help=f"A ranker over all sources: {', '.join(RANKERS)}; or all."),
+        typer.Option(
+            help=f"A ranker over all sources: {', '.join(RANKERS)}; or all.",
+            autocompletion=lambda: [*RANKERS, _ALL],
+        ),
     ] = None,
     compare: Annotated[
         list[str] | None,
-        typer.Option(help="Sources or rankers to compare with the first one, user by user."),
+        typer.Option(
+            help="Sources or rankers to compare with the first one, user by user.",
+            autocompletion=lambda: [*SOURCES, *RANKERS],
+        ),
     ] = None,
     warmup: Annotated[
         float | None,

@@ -19,7 +19,7 @@ from consumers.security import redis_options
 from consumers.state_views import show_explanation, show_item, show_user
 from consumers.worker_client import ask_worker, health_of
 from stream.answers import StateAnswers
-from stream.errors import ConfigurationError, PartitionElsewhere
+from stream.errors import ConfigurationError, PartitionElsewhere, ServerUnreachable
 
 JsonAnswer = Annotated[
     bool, typer.Option("--json", help="Print the answer as one JSON object, last line of stdout.")
@@ -136,12 +136,18 @@ def inspect(
 
 
 def _ask(health: list[str] | None, path: str, **query: str) -> dict[str, Any]:
-    """Ask each worker until one holds the partition in question; the last one's refusal counts."""
+    """Ask each worker until one holds the partition in question; the last one's refusal counts.
+
+    One that does not answer is said and passed over: another may hold its partitions by now.
+    """
     port = load_settings().worker.health_port
     *others, last = [health_of(each, port) for each in health or ()] or [health_of(None, port)]
     for address in others:
         with suppress(PartitionElsewhere):
-            return ask_worker(address, path, **query)
+            try:
+                return ask_worker(address, path, **query)
+            except ServerUnreachable as error:
+                say(f"{error}; asking the next one")
     return ask_worker(last, path, **query)
 
 

@@ -58,7 +58,7 @@ def _section(name: str, command: Any, sample: Sample) -> list[str]:
     """Return the lines about one command."""
     summary = command.help.split("\n\n")[0].replace("\n", " ")
     words = " ".join(_usage_of(each) for each in command.params if not _is_option(each))
-    lines = [f"## {name}", "", summary, "", "```", f"headwater {name} {words}".rstrip()]
+    lines = [f"## {name}", "", summary, "", "```sh", f"headwater {name} {words}".rstrip()]
     lines += [*sample.examples, "```", ""]
     lines += ["| argument or option | default | meaning |", "|---|---|---|"]
     lines += [_row(each) for each in command.params]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,14 @@ from rich.progress import (
 from rich.table import Table
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
+# Of what nobody watches: as wide as any table is.
+_WIDE = 500
+
+
+def figures() -> Console:
+    """Return a console on stdout; in a file or a pipe no table is cut to a screen's width."""
+    is_watched = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if is_watched else _WIDE, markup=False, highlight=False, emoji=False)
 
 
 def say(text: str) -> None:
@@ -43,7 +52,7 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
         if isinstance(value, int) and not isinstance(value, bool):
             text = f"{value:,}"
         table.add_row(name, text)
-    Console().print(table)
+    figures().print(table)
 
 
 class Bar:

@@ -52,8 +52,9 @@ def judge_group(facts: GroupFacts, interactions: str, num_partitions: int) -> li
         *_judge_positions(facts),
         *_judge_partition_count(facts, interactions, num_partitions),
     ]
+    # Of a partition without an offset everything waits.
     lag = sum(
-        max(facts.ends[key] - at, 0) for key, at in facts.committed.items() if key in facts.ends
+        max(end - facts.committed.get(key, facts.begins[key]), 0) for key, end in facts.ends.items()
     )
     name = f"group {facts.group}"
     if not facts.committed and not facts.num_members:

@@ -70,6 +70,7 @@ async def look_at_kafka(
     }
     findings = [
         *_judge_cluster(brokers, seen),
+        *judge_replication(len(seen.cluster["brokers"]), settings.topics.replication),
         *judge_topics(specs, found, seen.topics, seen.group, counts),
         *judge_group(seen.group, settings.topics.interactions, settings.topics.partitions),
     ]
@@ -164,6 +165,22 @@ def _judge_cluster(brokers: str, seen: _Seen) -> list[Finding]:
             text=f"Kafka speaks the protocol of {name} or newer",
             advice="nothing below 3.9 was tested; upgrade the brokers" if is_old else "",
         ),
+    ]
+
+
+def judge_replication(num_brokers: int, replication: int) -> list[Finding]:
+    """Warn of topics that one lost broker takes along, where others could hold them too."""
+    if num_brokers < 2 or replication > 1:
+        return []
+    return [
+        Finding(
+            check="kafka.replication",
+            status="warn",
+            text=f"{num_brokers} brokers, but HEADWATER_TOPICS__REPLICATION=1: of topics that a "
+            "worker makes there is one copy, and a broker that is lost takes it along",
+            advice=f"set HEADWATER_TOPICS__REPLICATION={min(num_brokers, 3)} before the first "
+            "worker; where topics exist, add replicas with kafka-reassign-partitions.sh",
+        )
     ]
 
 

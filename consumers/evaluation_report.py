@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from consumers.console import figures
 from consumers.evaluations import Evaluation
 
 _METRICS = ("hr@10", "ndcg@10", "mrr@20", "hr@20")
@@ -21,13 +22,9 @@ _BEYOND = ("lists", "coverage", "gini", "novelty_bits", "diversity", "median_age
 
 def print_evaluation(found: Evaluation) -> None:
     """Print accuracy, groups, deciles, what lists are like, and what differs."""
-    console = Console()
+    console = figures()
     tested = found.runs[0]["tested"]
-    console.print(
-        f"{found.log}: {found.num_events:,} events, {tested:,} tests, {found.seconds} s",
-        markup=False,
-        highlight=False,
-    )
+    console.print(f"{found.log}: {found.num_events:,} events, {tested:,} tests, {found.seconds} s")
     console.print(_accuracy(found.runs))
     console.print(_groups(found.runs))
     console.print(_deciles(found.runs))
@@ -36,12 +33,17 @@ def print_evaluation(found: Evaluation) -> None:
         console.print(_comparisons(found.comparisons))
     if found.settings:
         words = ", ".join(f"{name}={value}" for name, value in found.settings.items())
-        console.print(f"settings: {words}", markup=False, highlight=False)
+        console.print(f"settings: {words}")
 
 
-def _table(title: str, columns: Sequence[str]) -> Table:
+def _table(title: str, columns: Sequence[str], *, gap: int = 1) -> Table:
     table = Table(
-        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+        title=f"\n{title}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, gap, 0, 0),
+        pad_edge=False,
+        show_edge=False,
     )
     for place, column in enumerate(columns):
         table.add_column(column, justify="left" if place == 0 else "right", no_wrap=place == 0)
@@ -56,7 +58,7 @@ def _accuracy(runs: Sequence[Mapping[str, Any]]) -> Table:
         for metric in _METRICS:
             text = _share(run[metric])
             is_best = len(runs) > 1 and run[metric] == best[metric]
-            cells.append(f"[bold]{text}[/bold]" if is_best else text)
+            cells.append(Text(text, style="bold" if is_best else ""))
         table.add_row(run["what"], *cells)
     return table
 
@@ -74,9 +76,8 @@ def _groups(runs: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _deciles(runs: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table(
-        "NDCG@10 by tenth of the tested stream", ["", *(str(place) for place in range(1, 11))]
-    )
+    places = [str(place) for place in range(1, 11)]
+    table = _table("NDCG@10 by tenth of the tested stream", ["", *places], gap=0)
     for run in runs:
         table.add_row(run["what"], *(_share(each["ndcg@10"]) for each in run["by_decile"]))
     return table

@@ -9,13 +9,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from consumers.console import figures
+
 _MAX_FEATURES = 12
 _MAX_HISTORY = 20
 
 
 def show_explanation(answer: Mapping[str, Any]) -> None:
     """Print why an item stands in a list, or why not."""
-    out = _console()
+    out = figures()
     verdict = "in the list" if answer["verdict"] == "in_list" else f"not there: {answer['verdict']}"
     _line(out, f"{answer['item_id']} for {answer['user_id']}: {verdict}", style="bold")
     _line(out, answer["reason"])
@@ -42,7 +44,7 @@ def show_explanation(answer: Mapping[str, Any]) -> None:
 
 def show_user(answer: Mapping[str, Any]) -> None:
     """Print what is known of a user."""
-    out = _console()
+    out = figures()
     _line(out, f"user {answer['user_id']}", style="bold")
     vectors = answer["vectors"]
     facts = {
@@ -80,7 +82,7 @@ def show_user(answer: Mapping[str, Any]) -> None:
 
 def show_item(answer: Mapping[str, Any]) -> None:
     """Print what is known of an item."""
-    out = _console()
+    out = figures()
     _line(out, f"item {answer['item_id']}: {answer['status']}", style="bold")
     facts = {
         "item partition": answer["item_partition"],
@@ -90,7 +92,7 @@ def show_item(answer: Mapping[str, Any]) -> None:
         "category": answer["category"],
         "tags": ", ".join(answer["tags"]),
         "statistics of": _time(answer["as_of_ms"]),
-        "interactions": answer["interactions"],
+        "interactions, windows added": answer["interactions"],
         **answer["action_counts"],
     }
     _facts(out, "", facts)
@@ -108,12 +110,8 @@ def _pairs(answer: Mapping[str, Any]) -> list[tuple[str, float]]:
     return list(answer["popularity"].items())
 
 
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
-
-
 def _line(out: Console, text: str, style: str | None = None) -> None:
-    out.print(text, style=style)
+    out.print(text, style=style, soft_wrap=True)
 
 
 def _time(time_ms: int) -> str:

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 def compile_kernels() -> None:
     """Compile on the calling thread; seconds with a warm cache, about a minute without."""
+    # A person who waits would otherwise see nothing for as long as that takes.
+    logger.info("loading kernels; new ones are compiled first, which takes a minute or two, once")
     started = time.monotonic()
     for module in (
         consumers.record_kernel,

@@ -39,6 +39,12 @@ __all__ = [
 DATA_SETS: tuple[DataSet, ...] = (*MOVIES, *NEWS, *SHOPS, *VIDEOS)
 # Of a folder that is no data set, named where that is said.
 _MAX_NAMES = 8
+# Sets that people will try: their name, a file that gives them away, and what they lack.
+_NO_LOGS = (
+    ("ml-1m-ncf", "train_pairs.parquet", "pairs of users and items without the time of each"),
+    ("ml-1m-sasrec", "sequences.txt", "each user's items in order, without the time of each"),
+    ("obd-small", "obd_small.csv", "randomised lists and their odds, without users"),
+)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,6 +65,13 @@ def recognise(folder: Path) -> DataSet:
         wanted = "; or ".join(f"{', '.join(each.columns)} ({each.name})" for each in fitting)
         message = f"{path}, line 1: expected the columns {wanted}; found neither"
         raise AdapterError(message)
+    for name, pattern, what in _NO_LOGS:
+        if find_file(folder, pattern):
+            message = (
+                f"{folder.resolve()}: expected a log of who did what when, found {name}: {what}; "
+                "it cannot be sent or tested in order of time (docs/data-sets.md)"
+            )
+            raise AdapterError(message)
     known = "; ".join(f"{each.name}: {', '.join(each.files)}" for each in DATA_SETS)
     known = known.replace("|", " or ")
     names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []

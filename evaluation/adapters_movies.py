@@ -85,7 +85,9 @@ def _ml_dat(folder: Path) -> Iterator[WireEvent]:
 
 
 def _ml_dat_items(folder: Path) -> Iterator[ItemRow]:
-    return _films(Table(_first(folder, "movies.dat"), _films_dat("latin-1")))
+    # 10M, which has tags.dat and no users.dat, is written in UTF-8.
+    encoding = "utf-8" if find_file(folder, "tags.dat") else "latin-1"
+    return _films(Table(_first(folder, "movies.dat"), _films_dat(encoding)))
 
 
 def _tweetings(folder: Path) -> Iterator[WireEvent]:

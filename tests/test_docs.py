@@ -85,6 +85,11 @@ def test_the_tree_names_every_source_file() -> None:
     assert not missing, f"add to the tree in README.md, with a phrase: {', '.join(missing)}"
 
 
+def test_the_tree_names_every_page() -> None:
+    pages = {path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md")}
+    assert sorted(pages - set(tree_files())) == []
+
+
 def test_the_tree_names_nothing_that_is_not_there() -> None:
     named = tree_files()
     assert not [path for path in named if not (ROOT / path).is_file()]

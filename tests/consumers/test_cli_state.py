@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,29 @@ def test_ids_are_printed_as_they_are(tmp_path: Path) -> None:
     )
     assert odd in call("inspect", "item", odd, "--log", path, *SMALL).stdout
     assert odd in call("explain", "u1", odd, "--log", path, *SMALL).stdout
+
+
+def test_a_worker_that_is_gone_does_not_hide_the_next_one() -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"is_known": True, "asked": self.path}).encode())
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            gone, there = "http://127.0.0.1:1", f"http://127.0.0.1:{server.server_port}"
+            result = call("inspect", "user", "u1", "--health", gone, "--health", there, "--json")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert json.loads(result.stdout) == {"is_known": True, "asked": "/inspect/user?id=u1"}
+    assert gone in result.stderr and "asking the next one" in result.stderr
 
 
 def test_neither_worker_nor_log_is_a_clear_error(tmp_path: Path) -> None:

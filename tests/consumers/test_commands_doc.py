@@ -125,7 +125,17 @@ def test_the_completion_script_is_printed(shell: str, monkeypatch: pytest.Monkey
 
 
 def test_words_are_completed() -> None:
-    for words, expected in (("headwater ex", "explain"), ("headwater explain --he", "--health")):
+    for words, expected in (
+        ("headwater ex", "explain"),
+        ("headwater explain --he", "--health"),
+        ("headwater inspect us", "user"),
+        ("headwater evaluate --source tr", "trending"),
+        ("headwater evaluate --ranker ne", "network"),
+        ("headwater evaluate --compare it", "item-cf"),
+        ("headwater evaluate --repeats ex", "exclude"),
+        ("headwater bench dec", "decode"),
+        ("headwater dead-letters list --reason bad_j", "bad_json"),
+    ):
         result = CliRunner().invoke(
             app,
             [],
@@ -136,7 +146,7 @@ def test_words_are_completed() -> None:
                 "COMP_CWORD": str(len(words.split()) - 1),
             },
         )
-        assert expected in result.stdout, result.stdout + result.stderr
+        assert expected in result.stdout.split(), result.stdout + result.stderr
 
 
 def test_completion_and_help_do_not_wait_for_torch() -> None:

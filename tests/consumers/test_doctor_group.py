@@ -55,6 +55,12 @@ def test_a_group_without_members_but_with_lag_is_stale() -> None:
     assert judged(facts(committed={0: 10, 1: 10}))["kafka.group"].status == "info"
 
 
+def test_what_lies_in_a_partition_without_an_offset_waits_too() -> None:
+    found = judged(facts(committed={0: 10}, begin=4))
+    assert "6 records wait" in found["kafka.group.stale"].text
+    assert found["kafka.group.partitions"].status == "warn"
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_offset_beyond_the_end_means_another_topic(workers: int) -> None:
     found = judged(facts(committed={0: 11, 1: 0}, workers=workers))

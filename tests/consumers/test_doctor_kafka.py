@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from consumers.cli import app
 from consumers.configuration import load_settings
 from consumers.doctor import examine
-from consumers.doctor_kafka import look_at_kafka
+from consumers.doctor_kafka import judge_replication, look_at_kafka
 from consumers.findings import Finding
 from consumers.topics import ensure_topics, topic_specs
 from local.redis import RedisServer
@@ -92,6 +92,14 @@ def test_kafka_down_is_one_finding(free_port: Callable[[], int]) -> None:
 
 
 @pytest.mark.redis
+def test_one_copy_on_a_cluster_is_a_risk_and_on_one_broker_all_there_can_be() -> None:
+    assert judge_replication(1, 1) == judge_replication(3, 3) == judge_replication(2, 2) == []
+    for brokers, wanted in ((2, 2), (3, 3), (9, 3)):
+        (found,) = judge_replication(brokers, 1)
+        assert found.status == "warn" and f"{brokers} brokers" in found.text
+        assert f"HEADWATER_TOPICS__REPLICATION={wanted} " in found.advice
+
+
 def test_redis_in_kafkas_place_is_named(redis_server: Callable[..., RedisServer]) -> None:
     port = redis_server().port
     (found,) = look(f"127.0.0.1:{port}", load_settings(()), timeout_s=1.0).values()

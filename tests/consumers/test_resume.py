@@ -177,6 +177,7 @@ def test_after_an_interrupt_every_record_is_there_exactly_once(
     process.send_signal(signal.SIGINT)
     code, first, said = run.finish(process)
     assert code == 0, said
+    assert "stopped: by a signal; go on with the same --resume" in said
     assert 100 < first["acknowledged"] == run.acknowledged() < 3_000
     code, second, said = run.finish(run.start())
     assert code == 0, said

@@ -90,6 +90,16 @@ def test_genres_of_u_item_are_flags_in_latin_1(tmp_path: Path) -> None:
         list(item_lines(tmp_path))
 
 
+@pytest.mark.parametrize(("other", "encoding"), [("users.dat", "latin-1"), ("tags.dat", "utf-8")])
+def test_titles_of_movies_dat_are_read_as_1m_and_10m_write_them(
+    other: str, encoding: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"ratings.dat": "1::20::4::5\n", other: "1::20::one::5::6\n"})
+    (tmp_path / "movies.dat").write_bytes("20::Élan (1999)::Drama\n".encode(encoding))
+    (line,) = item_lines(tmp_path)
+    assert json.loads(line)["title"] == "Élan (1999)"
+
+
 def test_a_set_without_items_says_so(tmp_path: Path) -> None:
     folder = write(tmp_path, SAMPLES["yoochoose"][0])
     with pytest.raises(AdapterError, match=r"a file of items; yoochoose has none"):
@@ -243,6 +253,20 @@ def test_other_parquet_files_are_refused(tmp_path: Path) -> None:
 def test_an_unknown_folder_says_what_is_known(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match=r"found none; known are ml-100k: ratings\.csv, ml-100k"):
         wire_lines(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        ("train_pairs.parquet", "ml-1m-ncf: pairs .* without the time of each"),
+        ("sequences.txt.gz", "ml-1m-sasrec: .* in order, without the time of each"),
+        ("obd_small.csv.gz", "obd-small: .* without users"),
+    ],
+)
+def test_a_set_that_is_no_log_is_refused_by_name(file: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / file).touch()
+    with pytest.raises(AdapterError, match=reason):
+        recognise(tmp_path)
 
 
 def test_files_shared_by_two_layouts_are_told_apart_by_columns(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Python blocks of a page make one program. A block with tests in it is a test file instead, named by
 its first line (``# test_feed.py``), and runs under pytest with the client's plugin. Blocks marked
 ``sh`` run one after the other, as a person types them, all of one page in one folder that has a
-``log.jsonl``; lines that something else here stands for (``NOT_HERE``) are left out.
+``log.jsonl`` and the folders of tiny data sets; lines that something else here stands for
+(``NOT_HERE``) are left out. What no test here runs is named with its reason (``NOT_RUN``).
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ import typer.main
 from consumers.cli import app
 from headwater_client import EventProducer, RecommendationReader
 from headwater_client.engine_process import EngineProcess
+from headwater_client.kafka_python import KafkaProducer
 from tests.clients.pytest_runs import COMMAND, ROOT, environment, run_pytest_files
+from tests.evaluation import data_set_samples
 from tests.integration.workers import until
-from tests.wire_logs import wire_log
+from tests.wire_logs import START_MS, event, wire_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 
@@ -33,6 +36,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 PAGES = [
     "README.md",
     "clients/README.md",
+    "docs/data-sets.md",
+    "docs/dead-letters.md",
     "docs/getting-started.md",
     "docs/how-it-works.md",
     "docs/operations.md",
@@ -46,10 +51,28 @@ HEALTH_NAMES = ("http://HOST:PORT", "http://localhost:9108")
 KAFKA_NAMES = ("HOST:PORT", "localhost:9092")
 # Lines of shell that are not run, and what stands for them.
 NOT_HERE = {
-    r"(\S+/)?headwater (up|worker)\b": "the fixture `engine` is `headwater up`",
+    r"([A-Z_]+=\S+ )*(\S+/)?headwater (up|worker)\b": "the fixture `engine` is `headwater up`",
     r"headwater demo\b": "tests/integration/test_commands.py runs it",
     r"(git clone|cd|make|pip install) ": "the environment that these tests run in",
     r"export HEADWATER_COMMAND=": "run_pytest_files names the command",
+}
+# Code of other pages: the page, how a block of it begins, and why nothing here runs it.
+NOT_RUN = {
+    ("benchmarks/README.md", ""): "minutes each, for their figures; test_benches.py starts them",
+    ("docs/commands.md", ""): "forms, not commands; test_docs.py holds them to the command line",
+    ("docs/containers.md", ""): "there is no Docker; tests/docker reads what these commands read",
+    ("docs/quality.md", ""): "minutes to hours; test_cli_evaluate.py asks for all of these options",
+    ("docs/reliability.md", ""): "minutes to hours; tests/chaos tests their parts",
+    ("docs/security.md", ""): "servers with certificates; test_security.py has these settings",
+    ("docs/weights.md", ""): "minutes; test_cli_learn.py trains and ranks by what was learned",
+}
+# A simulated log that takes minutes to make and to learn, made short.
+SHORTER = (r"--seconds \d{3,}", "--seconds 5")
+# How data-sets.md names folders, and whose samples lie there.
+DATA_SETS = {
+    "KuaiRand-Pure/data": "kuairand",
+    "ml-100k": "movielens-100k",
+    "ml-1m": "movielens-1m",
 }
 # What a block may need beside the engine; a page waits for machines that have it.
 PROGRAMS_OF_OTHERS = ("kcat", "redis-cli", "curl", "jq")
@@ -59,8 +82,13 @@ BOUND_S = 300.0
 
 def blocks(page: str, language: str) -> list[str]:
     """Return the fenced blocks of one language."""
+    return [block for found, block in fences(page) if found == language]
+
+
+def fences(page: str) -> list[tuple[str, str]]:
+    """Return each fenced block with its language, which may be empty."""
     text = (ROOT / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```([a-z]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def is_for_pytest(block: str) -> bool:
@@ -87,7 +115,8 @@ SHELLS = [page for page in PAGES if shell_of(page)]
 
 
 def with_addresses(text: str, engine: EngineProcess) -> str:
-    """Put the running servers in the place of the reader's."""
+    """Put the running servers in the place of the reader's, and a short log in that of a long."""
+    text = re.sub(*SHORTER, text)
     for names, address in (
         (REDIS_NAMES, engine.redis),
         (HEALTH_NAMES, engine.health),
@@ -99,9 +128,21 @@ def with_addresses(text: str, engine: EngineProcess) -> str:
 
 
 def write_log(folder: Path) -> None:
-    """Write the log that pages take for the reader's own."""
+    """Write the log that pages take for the reader's own, and data sets."""
     lines = wire_log(200, num_users=10, late_share=0.0)
     (folder / "log.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    for name, sample in DATA_SETS.items():
+        data_set_samples.write(folder / name, data_set_samples.SAMPLES[sample][0])
+
+
+def send_what_is_to_be_mended(process: EngineProcess) -> None:
+    """Produce an event whose time is text, as dead-letters.md has it."""
+    producer = KafkaProducer(bootstrap_servers=process.kafka)
+    try:
+        value = event(1, type="like", user_id="bob", ts=str(START_MS))
+        producer.send("interactions", key=b"bob", value=value).get(timeout=BOUND_S)
+    finally:
+        producer.close()
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +161,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory, warm_kernels: None) -> Iter
             for user in ("ann", "bob", "cid"):
                 for item in ("clip-7", "clip-8", "clip-9", f"clip-of-{user}"):
                     producer.like(user, item)
+        send_what_is_to_be_mended(process)
         process.settle()
         with RecommendationReader(process.redis) as reader:
             process.until(reader.trending)
@@ -150,7 +192,7 @@ def test_python_of_a_page_runs(page: str, engine: EngineProcess, tmp_path: Path)
 @pytest.mark.parametrize("page", SHELLS)
 def test_shell_of_a_page_runs(page: str, engine: EngineProcess, tmp_path: Path) -> None:
     for program in PROGRAMS_OF_OTHERS:
-        if re.search(rf"(^|\| ){program} ", "\n".join(shell_of(page)), re.MULTILINE):
+        if re.search(rf"(^|\| |\"){program} ", "\n".join(shell_of(page)), re.MULTILINE):
             if shutil.which(program) is None:
                 pytest.skip(f"there is no {program} on the PATH")
     write_log(tmp_path)
@@ -208,3 +250,22 @@ def test_commands_in_shell_blocks_exist(page: str) -> None:
     for block in blocks(page, "sh"):
         called = re.findall(r"^(?:.*\| )?headwater ([a-z-]+)", block, re.MULTILINE)
         assert set(called) <= COMMANDS, block
+
+
+def test_code_of_every_page_is_run_or_said_why_not() -> None:
+    pages = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*.md"))
+    for folder in ("docs", "benchmarks", "clients"):
+        pages += sorted(str(path.relative_to(ROOT)) for path in (ROOT / folder).rglob("*.md"))
+    used = set()
+    for page in pages:
+        for language, block in fences(page):
+            reasons = {
+                (named, begin)
+                for named, begin in NOT_RUN
+                if named == page and block.startswith(begin)
+            }
+            used |= reasons
+            is_run = page in PAGES and language in ("sh", "python")
+            is_code = language not in ("text", "json")
+            assert not is_code or is_run != bool(reasons), f"{page}: {language} {block[:200]}"
+    assert used == set(NOT_RUN)
