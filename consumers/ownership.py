@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ from consumers.signal_publisher import SignalPacer
 from consumers.snapshot_copies import ITEMS as ITEMS
 from consumers.snapshot_copies import USERS as USERS
 from consumers.snapshot_copies import SnapshotCopies
-from consumers.snapshots import SnapshotStore
+from consumers.snapshots import Snapshot, SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.engine import Engine
 from stream.errors import HeadwaterError
@@ -152,11 +152,9 @@ class Ownership:
             check_partition(topic, partition, self._num_partitions(topic))
         ends = await self._offsets.ends(partitions)
         self._take_ids(await self._offsets.topic_ids({topic for topic, _ in partitions}))
-        for key in sorted(partitions):
-            if key not in self.held:
-                await self._load(key)
-                crash_point("mid-restore")
+        for key in partitions & self.held.keys():
             self.held[key].end_at_assignment = ends[key]
+        await self._load_all(sorted(partitions - self.held.keys()), ends)
         self.assigned = set(partitions)
         self._tell(partitions)
         crash_point("after-restore")
@@ -174,12 +172,29 @@ class Ownership:
             check_topic_id(topic, self._topic_ids.get(topic), topic_id)
         self._topic_ids.update(ids)
 
-    async def _load(self, key: tuple[str, int]) -> None:
+    async def _load_all(
+        self, keys: Sequence[tuple[str, int]], ends: Mapping[tuple[str, int], int]
+    ) -> None:
+        """Open partitions one by one; meanwhile the next one's snapshot is read and checked."""
+        ahead: asyncio.Task[Snapshot | None] | None = None
+        try:
+            for key, following in zip(keys, [*keys[1:], None], strict=False):
+                held = Held(saved_at_s=time.monotonic(), end_at_assignment=ends[key])
+                snapshot = await (ahead or self._read(key))
+                ahead = asyncio.create_task(self._read(following)) if following else None
+                await self._load(key, held, snapshot)
+                crash_point("mid-restore")
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+
+    async def _read(self, key: tuple[str, int]) -> Snapshot | None:
+        topic, partition = key
+        return await asyncio.to_thread(self._store.newest_valid, self._kinds[topic], partition)
+
+    async def _load(self, key: tuple[str, int], held: Held, snapshot: Snapshot | None) -> None:
         topic, partition = key
         kind = self._kinds[topic]
-        started = time.monotonic()
-        snapshot = await asyncio.to_thread(self._store.newest_valid, kind, partition)
-        held = Held(saved_at_s=started)
         pending: Mapping[str, NDArray[Any]] = {}
         if snapshot is None:
             broken = await asyncio.to_thread(self._store.names, kind, partition)
@@ -205,7 +220,7 @@ class Ownership:
                 topic,
                 partition,
                 held.durable,
-                time.monotonic() - started,
+                time.monotonic() - held.saved_at_s,
             )
         self.held[key] = held
         self._on_open(kind, partition, pending)
