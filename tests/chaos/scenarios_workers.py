@@ -84,7 +84,11 @@ def worker_restarted(world: World) -> Figures:
     for slot in (*slots, slots[0]):
         world.kill_and_restart(slot)
         world.wait_durable(200)
-    return {"restarts": 3, "recovery_s_min": round(min(world.recoveries_s), 2)}
+    return {
+        "restarts": 3,
+        "recovery_s_min": round(min(world.recoveries_s), 2),
+        "restart_cpu_s": round(min(world.restarts_cpu_s), 2),
+    }
 
 
 @scenario(
@@ -123,6 +127,7 @@ def large_worker_restarted(world: World) -> Figures:
             f"snapshots_mb_{name}": round(sum(newest) / 2**20),
             f"restore_s_{name}": round(sum(map(float, restored)), 2),
             f"recovery_s_min_{name}": round(min(world.recoveries_s[begin:]), 2),
+            f"restart_cpu_s_{name}": round(min(world.restarts_cpu_s[begin:]), 2),
         }
     return figures
 
