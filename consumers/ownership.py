@@ -8,9 +8,10 @@ and it is raised only after a snapshot is written, which waits for every derived
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,12 @@ from consumers.broker_offsets import BrokerOffsets
 from consumers.crash_points import crash_point
 from consumers.refusals import check_partition, check_snapshot, check_topic_id
 from consumers.signal_publisher import SignalPacer
+from consumers.snapshot_ahead import newest_ahead
 from consumers.snapshot_copies import ITEMS as ITEMS
 from consumers.snapshot_copies import PENDING, SnapshotCopies, split_pending
 from consumers.snapshot_copies import USERS as USERS
 from consumers.snapshot_faults import SnapshotFaults
-from consumers.snapshots import SnapshotStore
+from consumers.snapshots import Snapshot, SnapshotStore
 from consumers.state_thread import WorkThread
 from stream.engine import Engine
 from stream.errors import ServerUnreachable, SnapshotNotWritten
@@ -146,11 +148,9 @@ class Ownership:
             check_partition(topic, partition, self._num_partitions(topic))
         ends = await self._offsets.ends(partitions)
         self._take_ids(await self._offsets.topic_ids({topic for topic, _ in partitions}))
-        for key in sorted(partitions):
-            if key not in self.held:
-                await self._load(key)
-                crash_point("mid-restore")
+        for key in partitions & self.held.keys():
             self.held[key].end_at_assignment = ends[key]
+        await self._load_all(sorted(partitions - self.held.keys()), ends)
         self.assigned = set(partitions)
         self._tell(partitions)
         crash_point("after-restore")
@@ -168,12 +168,21 @@ class Ownership:
             check_topic_id(topic, self._topic_ids.get(topic), topic_id)
         self._topic_ids.update(ids)
 
-    async def _load(self, key: tuple[str, int]) -> None:
+    async def _load_all(
+        self, keys: Sequence[tuple[str, int]], ends: Mapping[tuple[str, int], int]
+    ) -> None:
+        """Open partitions one by one; meanwhile the next one's snapshot is read and checked."""
+        wanted = [(self._kinds[topic], partition) for topic, partition in keys]
+        async with contextlib.aclosing(newest_ahead(self._store, wanted)) as snapshots:
+            for key in keys:
+                now = time.monotonic()
+                held = Held(saved_at_s=now, tried_at_s=now, end_at_assignment=ends[key])
+                await self._load(key, held, await anext(snapshots))
+                crash_point("mid-restore")
+
+    async def _load(self, key: tuple[str, int], held: Held, snapshot: Snapshot | None) -> None:
         topic, partition = key
         kind = self._kinds[topic]
-        started = time.monotonic()
-        snapshot = await asyncio.to_thread(self._store.newest_valid, kind, partition)
-        held = Held(saved_at_s=started, tried_at_s=started)
         pending: Mapping[str, NDArray[Any]] = {}
         if snapshot is None:
             broken = await asyncio.to_thread(self._store.names, kind, partition)
@@ -194,13 +203,8 @@ class Ownership:
             pending, arrays = split_pending(snapshot.arrays)
             await self._state.run(self._open, kind, partition, arrays)
             held.durable = int(snapshot.meta["next_offset"])
-            logger.info(
-                "%s/%d: restored at offset %d in %.2f s",
-                topic,
-                partition,
-                held.durable,
-                time.monotonic() - started,
-            )
+            took = time.monotonic() - held.saved_at_s
+            logger.info("%s/%d: restored at offset %d in %.2f s", *key, held.durable, took)
         self.held[key] = held
         self._on_open(kind, partition, pending)
 

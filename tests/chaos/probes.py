@@ -34,6 +34,8 @@ from tests.list_versions import parse_version
 
 # Users whose lists are read twenty times a second: the first that were heard of.
 _MAX_USERS = 500
+# A worker that was stopped keeps whoever asks it waiting, and the others are asked after it.
+_STOPPED_S = 1.0
 _SNAPSHOT = re.compile(r"(users|items)\.(\d{5})\.(\d{16})\.(\d{10})\.snapshot")
 
 
@@ -203,7 +205,7 @@ class WorkerProbe:
             if not worker.health:
                 continue
             try:
-                found = worker.stats()
+                found = worker.stats(bound_s=_STOPPED_S)
             except (OSError, AssertionError, ValueError):
                 continue  # It ends, or it is stopped.
             for key, offsets in found["positions"].items():

@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from local.kafka import KafkaServer
 from local.redis import RedisServer
 from tests.chaos.load import Load, Mix, Sending, events
@@ -67,6 +69,8 @@ class World:
         lists, offsets, commits: What the probes saw.
         healed_s: Monotonic time of the newest :meth:`heal`.
         recoveries_s: From a fault to the first accepted write of the partitions it hit.
+        restarts_cpu_s: What workers that were started again had computed by then: on a machine
+            that others use this says more about them than the time does.
         replayed: Records read again after restarts.
         verdicts: What was judged so far; a scenario may settle before its own end.
     """
@@ -88,6 +92,7 @@ class World:
         self.slots: list[Slot] = []
         self.loads: list[Load] = []
         self.recoveries_s: list[float] = []
+        self.restarts_cpu_s: list[float] = []
         self.replayed = 0
         self.healed_s = time.monotonic()
         self.redis_away_s = 0.0
@@ -167,6 +172,8 @@ class World:
             restarted_s = time.monotonic()
             self.launch(slot, **settings).wait_ready()
             self.note_recovery(begin_s, held, since_s=restarted_s)
+            times = psutil.Process(slot.worker.pid).cpu_times()
+            self.restarts_cpu_s.append(times.user + times.system)
         self.heal()
 
     def note_recovery(self, begin_s: float, partitions: set[int], *, since_s: float) -> None:

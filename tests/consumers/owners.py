@@ -48,8 +48,9 @@ class Owner:
         generation: int = 1,
         owes: int = 0,
         topic_id: str | None = "first",
+        partitions: int = 1,
     ) -> None:
-        settings = Settings(topics={"partitions": 1, "item_partitions": 1})
+        settings = Settings(topics={"partitions": partitions, "item_partitions": 1})
         self.generation = generation
         self.restored: list[int] = []
         self.told: list[tuple[str, int, bool, bool]] = []

@@ -12,6 +12,7 @@ import pytest
 from consumers import snapshot_copies
 from consumers.ownership import ITEMS, USERS
 from consumers.signal_publisher import SignalPacer
+from consumers.snapshots import Snapshot
 from consumers.state_thread import WorkThread
 from state.frozen import Frozen
 from stream.digests import digests
@@ -73,6 +74,53 @@ def test_a_topic_made_anew_while_the_worker_runs_is_noticed_at_the_next_assignme
         owner.logs.ids = {TOPIC: "second"}
         with pytest.raises(StateMismatch, match="deleted and made again"):
             await owner.ownership.restore({KEY})
+
+    asyncio.run(run())
+
+
+def test_while_a_snapshot_is_opened_the_next_one_is_read_and_none_counts_as_caught_up(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    keys = [(TOPIC, number) for number in range(3)]
+    seen: list[tuple[int, list[bool]]] = []
+
+    async def run() -> list[int | None]:
+        owner = Owner(tmp_path, state, partitions=3)
+        await owner.ownership.restore(set(keys))
+        for number in range(3):
+            owner.pipeline.fold_interactions(Slab.from_values(LINES[:8], partition=number))
+            await owner.ownership.snapshot((TOPIC, number))
+        again = Owner(tmp_path, state, partitions=3)
+        ownership, read = again.ownership, again.store.newest_valid
+
+        def newest_valid(kind: str, partition: int) -> Snapshot | None:
+            seen.append((partition, [ownership.is_caught_up(*key) for key in keys]))
+            return read(kind, partition)
+
+        again.store.newest_valid = newest_valid  # type: ignore[method-assign]
+        await ownership.restore(set(keys))
+        return [ownership.next_offset(*key) for key in keys]
+
+    assert asyncio.run(run()) == [8, 8, 8]
+    assert seen == [(number, [False] * 3) for number in range(3)]
+
+
+def test_a_snapshot_that_is_refused_leaves_no_read_behind(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    keys = {(TOPIC, 0), (TOPIC, 1)}
+
+    async def run() -> None:
+        owner = Owner(tmp_path, state, partitions=2)
+        await owner.ownership.restore(keys)
+        for number in range(2):
+            owner.pipeline.fold_interactions(Slab.from_values(LINES[:8], partition=number))
+            await owner.ownership.snapshot((TOPIC, number))
+        again = Owner(tmp_path, state, partitions=2, topic_id="second")
+        with pytest.raises(StateMismatch):
+            await again.ownership.restore(keys)
+        await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     asyncio.run(run())
 

@@ -87,10 +87,10 @@ class WorkerProcess:
     def pid(self) -> int:
         return self.process.pid
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self, *, bound_s: float = 30.0) -> dict[str, Any]:
         """Return ``/stats``; fails with the log when the worker has ended."""
         assert self.process.poll() is None, f"the worker ended: {self.log}"
-        with urllib.request.urlopen(f"{self.health}/stats", timeout=30) as answer:
+        with urllib.request.urlopen(f"{self.health}/stats", timeout=bound_s) as answer:
             found: dict[str, Any] = json.load(answer)
         return found
 
