@@ -97,7 +97,7 @@ def test_those_of_a_node_that_is_away_do_not_hold_up_the_others(num_away, monkey
         task = asyncio.create_task(erasures.run())
         try:
             async with asyncio.timeout(30):
-                while len(sink.erased) < len(others):
+                while len(sink.erased) < len(others):  # noqa: ASYNC110
                     await asyncio.sleep(0)
         finally:
             task.cancel()
