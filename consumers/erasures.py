@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from consumers.crash_points import crash_point
 from consumers.sink import RedisSink
+from consumers.sink_replies import WriteReport
 from stream.errors import HeadwaterError
 from stream.versions import erase_version
 
@@ -79,21 +80,37 @@ class Erasures:
             raise HeadwaterError(message)
 
     async def run(self) -> None:
-        """Write tombstones until cancelled."""
+        """Write tombstones until cancelled.
+
+        What Redis did not answer goes to the end of the queue: those of a node that is away must
+        not hold up those of the others. A wait follows where a batch got no answer at all, and
+        after a round in which some got none.
+        """
         while True:
             await self._wake.wait()
-            batch = list(self._waiting.items())[:_BATCH]
-            report = await self._sink.erase_all(batch)
-            crash_point("mid-erasure")
-            for (user_id, version), answered in zip(batch, report.is_answered, strict=True):
-                if answered and self._waiting.get(user_id) == version:
-                    del self._waiting[user_id]
+            left, error, was_waiting = len(self._waiting), None, self._is_waiting
+            self._is_waiting = False
+            while left > 0:
+                batch = list(self._waiting.items())[: min(left, _BATCH)]
+                left -= len(batch)
+                report = await self._sink.erase_all(batch)
+                crash_point("mid-erasure")
+                self._settle(batch, report)
+                if not report.is_answered.all():
+                    self._is_waiting, error = True, report.error
+                if not report.is_answered.any():
+                    break
             if not self._waiting:
                 self._wake.clear()
-            elif not report.is_answered.all():
-                if not self._is_waiting:
-                    logger.warning("%d erasures wait for Redis: %s", len(batch), report.error)
-                self._is_waiting = True
+            if self._is_waiting and not was_waiting:
+                logger.warning("%d erasures wait for Redis: %s", len(self._waiting), error)
+            if self._is_waiting:
                 await asyncio.sleep(_RETRY_S)
-                continue
-            self._is_waiting = False
+
+    def _settle(self, batch: Sequence[tuple[bytes, str]], report: WriteReport) -> None:
+        """Take out what was answered, unless erased anew meanwhile; the rest tries again last."""
+        for (user_id, version), answered in zip(batch, report.is_answered, strict=True):
+            if answered and self._waiting.get(user_id) == version:
+                del self._waiting[user_id]
+            elif not answered:
+                self._waiting.move_to_end(user_id)

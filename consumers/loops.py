@@ -21,6 +21,7 @@ from consumers.lost_lists import LossWatch, LostLists
 from consumers.lost_views import LostSimilar, LostTombstones, SimilarView, TombstoneView
 from consumers.owed_lists import OwedLists
 from consumers.ownership import Ownership
+from consumers.returned_lists import ReturnedLists
 from consumers.signal_publisher import SignalPacer, SignalPublisher
 from consumers.similar_writer import SimilarWriter, signals_tick_s, similar_to
 from consumers.sink import RedisSink
@@ -288,11 +289,26 @@ def _make_losses(
         retention_ms=topics.retention_ms,
     )
     state, find = worker.state, sink.find_missing
+
+    def loads() -> int:
+        return sink.num_script_loads
+
+    returned = ReturnedLists(
+        engine=engine,
+        state=state,
+        sink=sink,
+        epoch=settings.epoch,
+        retention_ms=topics.retention_ms,
+        num_script_loads=loads,
+    )
     return LossWatch(
         [
-            LostTombstones(tombstones, state=state, find_missing=find),
+            LostTombstones(tombstones, state=state, find_missing=find, num_script_loads=loads),
+            returned,
             lists,
-            LostSimilar(similar, state=state, find_missing=find),
+            LostSimilar(
+                similar, state=state, find_missing=find, num_script_loads=loads, num_usual=1
+            ),
         ],
         on_lost=worker.metering.on_lost,
         interval_s=_LOST_KEYS_TICK_S,

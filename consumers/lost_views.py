@@ -1,8 +1,10 @@
 """What else Redis lost and state can give again: similar items, and erased users' tombstones.
 
 Beside :mod:`consumers.lost_lists`, in the same way: what state says should stand in Redis is
-looked up slice by slice, round and round, and what is missing is written. Nothing is published to
-Kafka again for it. Absent: ``rec:trending``, which is written every second anyhow.
+looked up slice by slice, round and round, and what is missing is written. Where a server is
+another one than before, everything is written once: a promoted replica may hold older ones.
+Nothing is published to Kafka again for it. Absent: ``rec:trending``, which is written every second
+anyhow.
 """
 
 from __future__ import annotations
@@ -62,17 +64,36 @@ class LostKeys:
         view: Which keys there should be.
         state: The state thread.
         find_missing: bool per key, not in Redis; None when it does not answer.
+        num_script_loads: How often the server did not know our scripts (``RedisSink``): then it was
+            restarted or is another one, and every key is written again.
+        num_usual: Loads that say nothing: the first is a worker's start.
     """
 
-    def __init__(self, view: View, *, state: WorkThread, find_missing: FindMissing) -> None:
+    def __init__(
+        self,
+        view: View,
+        *,
+        state: WorkThread,
+        find_missing: FindMissing,
+        num_script_loads: Callable[[], int] = lambda: 0,
+        num_usual: int = 0,
+    ) -> None:
         self._view = view
         self._state = state
         self._find_missing = find_missing
         self._next: dict[int, int] = {}
+        self._num_script_loads = num_script_loads
+        self._num_loads_seen = num_usual
+        # Partitions whose keys may be older than those that were written, until one round is over.
+        self._doubted: set[int] = set()
 
     async def look(self) -> int:
         """Look at the next slice of each partition; write what is missing, return how many."""
         num_lost = 0
+        if self._num_script_loads() > self._num_loads_seen:
+            self._num_loads_seen = self._num_script_loads()
+            self._doubted = set(self._view.partitions())
+            self._next.clear()
         for partition in self._view.partitions():
             begin = self._next.get(partition, 0)
             found = await self._state.run(self._view.slice_from, partition, begin)
@@ -83,6 +104,10 @@ class LostKeys:
             if is_missing is None or partition not in self._view.partitions():
                 continue
             self._next[partition] = found.after
+            if partition in self._doubted:
+                is_missing = np.ones(len(is_missing), np.bool_)
+                if not found.after:
+                    self._doubted.discard(partition)
             lost = np.flatnonzero(is_missing).tolist()
             if lost:
                 keys = [found.keys[index] for index in lost]

@@ -12,7 +12,7 @@ import logging
 import random
 import secrets
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from consumers.crash_points import crash_point, first_half
 from consumers.sink_keys import TRENDING_KEY, list_keys, similar_key
 from consumers.sink_replies import RETRYABLE, Reply, WriteReport, reply_of
 from consumers.sink_scripts import ERASE_USER, ERASE_USER_SHA, WRITE_LIST, digest_of
+from state.tombstones import slot_of
 from stream.candidates import RecommendationBatch
 from stream.errors import ConfigurationError
 from stream.list_json import encode_lists
@@ -33,6 +34,10 @@ logger = logging.getLogger(__name__)
 
 # One EVALSHA with its arguments: what a pipeline takes.
 Command = tuple[bytes | str | int, ...]
+_LIST_BEGIN = b"rec:{"
+_LISTS = _LIST_BEGIN + b"*}"
+# Keys that one SCAN looks at: a fraction of a millisecond of the server.
+_SCANNED = 500
 # What the world may do to a call; anything else is a bug of ours and ends the worker.
 _WORLD = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
 
@@ -152,6 +157,31 @@ class RedisSink:
         return await self._send(
             [("EVALSHA", ERASE_USER_SHA, 1, *stone, self._retention) for stone in stones]
         )
+
+    async def delete_returned(self, stones: Mapping[int, Mapping[bytes, str]]) -> int | None:
+        """Delete the lists of erased users that stand in Redis; return how many were found.
+
+        Args:
+            stones: Version by tombstone key by cluster slot. A list of a later version stays.
+
+        Returns:
+            None where not every key was seen or Redis did not answer: to be tried again.
+        """
+        erasures: list[Command] = []
+        try:
+            async for key in self._client.scan_iter(match=_LISTS, count=_SCANNED):
+                of_slot = stones.get(slot_of(key))
+                if of_slot is None:
+                    continue
+                stone = list_keys(key[len(_LIST_BEGIN) : -1])[1]
+                if stone in of_slot:
+                    erasures.append(
+                        ("EVALSHA", ERASE_USER_SHA, 2, stone, key, of_slot[stone], self._retention)
+                    )
+        except _WORLD:
+            return None
+        report = await self._send(erasures)
+        return len(erasures) if report.is_answered.all() else None
 
     async def find_missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_] | None:
         """Return bool (n,), there is no such key; None where Redis does not answer."""

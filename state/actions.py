@@ -36,7 +36,42 @@ UNLIKE_BIT = 1 << UNLIKE
 # Stating one of these again says nothing new.
 ONCE_BITS = LIKE_BIT | 1 << NOT_INTERESTED | 1 << FOLLOW
 
+# Of an entry's 16 bits the lower eight say which actions came. Above them lie the day, modulo 16,
+# whose repeats are counted, and their count.
+ACTION_BITS = (1 << NUM_ACTIONS) - 1
+MAX_REPEATS = 15
+_DAY_SHIFT, _COUNT_SHIFT = 8, 12
+_DAY_MS = 86_400_000
+
 WHOLE = 255
+
+
+@kernel
+def count_repeat(bits: int, newest_ms: int, time_ms: int, max_repeats: int) -> int:
+    """Count one more event on an item already met; return the entry's bits, or -1 where capped.
+
+    The count starts anew on a later day of event time, never on an earlier one: a user cannot go
+    back and forth. Days are told apart modulo 16, so that holds while nothing is more than eight
+    days late; ``newest_ms``, the time of the entry's newest event, tells longer absences.
+
+    >>> noon, actions = 43_200_000, 1
+    >>> once = count_repeat(actions, noon, noon, 2)
+    >>> twice = count_repeat(once, noon, noon + 1, 2)
+    >>> count_repeat(twice, noon + 1, noon + 2, 2), count_repeat(twice, noon + 1, 0, 2)
+    (-1, -1)
+    >>> count_repeat(twice, noon + 1, noon + 86_400_000, 2) >> 12  # The next day.
+    1
+    """
+    day = (time_ms // _DAY_MS) & 15
+    counted_day = (bits >> _DAY_SHIFT) & 15
+    count = bits >> _COUNT_SHIFT
+    if 0 < (day - counted_day) & 15 < 8 or time_ms - newest_ms > 7 * _DAY_MS:
+        count = 0
+    if count >= max_repeats:
+        return -1
+    if count == 0:
+        counted_day = day
+    return (bits & ACTION_BITS) | counted_day << _DAY_SHIFT | (count + 1) << _COUNT_SHIFT
 
 
 @kernel

@@ -30,7 +30,7 @@ class HistoryColumns(NamedTuple):
         item_rows: int32 (N, L), local item rows.
         times_ms: int64 (N, L), event time of the entry's newest action.
         strengths: uint8 (N, L).
-        actions: uint16 (N, L), bit ``1 << action`` per action seen.
+        actions: uint16 (N, L), bit ``1 << action`` per action seen; above them repeats of a day.
         completions: uint8 (N, L), largest watched share.
         heads: uint8 (N,), place of the oldest entry.
         lengths: uint8 (N,).

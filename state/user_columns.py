@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from state.actions import ACTION_BITS
 from state.affinities import AffinityColumns
 from state.history import HistoryColumns, place_of
 from state.interests import InterestColumns, decay
@@ -65,7 +66,7 @@ def _copy_histories(
             rows_out[b, entry] = item_facts.catalogue_rows[item_row]
             times_out[b, entry] = history.times_ms[user_row, place]
             strengths_out[b, entry] = history.strengths[user_row, place]
-            actions_out[b, entry] = history.actions[user_row, place]
+            actions_out[b, entry] = history.actions[user_row, place] & ACTION_BITS
             completions_out[b, entry] = history.completions[user_row, place]
 
 

@@ -3,7 +3,8 @@
 An interaction is all that a user did to one item. Its strength is the maximum over its actions; a
 repeated like, follow or not-interested changes nothing; an unlike takes back what is left. A
 strong event is paired with the strong entries before it, the item's own earlier one among them
-(docs/decisions/0005-pairs-and-repeats.md).
+(docs/decisions/0005-pairs-and-repeats.md). What one user adds to one item on one day by doing the
+same again is bounded.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from state.actions import (
     UNLIKE,
     UNLIKE_BIT,
     completion_of,
+    count_repeat,
     strength_of,
 )
 from state.admission import AdmittedColumns, EventColumns
@@ -225,6 +227,7 @@ def _interact(
     before = np.int64(0)
     bits = np.int64(0)
     is_given_again = False
+    is_capped = False
     if entry != EMPTY:
         place = place_of(history, user_row, entry)
         bits = np.int64(history.actions[user_row, place])
@@ -235,7 +238,12 @@ def _interact(
         is_newest = entry + 1 == np.int64(history.lengths[user_row])
         # Taken back and given again with nothing in between: its pairs were made the first time.
         is_given_again = bool(is_newest and before == 0 and bits & UNLIKE_BIT != 0)
-    if strength > 0 and not is_given_again:
+        newest_ms = history.times_ms[user_row, place]
+        counted = np.int64(count_repeat(bits, newest_ms, time_ms, rules.max_repeats_per_day))
+        is_capped = bool(counted < 0)
+        if not is_capped:
+            bits = counted
+    if strength > 0 and not is_given_again and not is_capped:
         _pair(deltas, rules, history, user_row, time_ms)
     if entry == EMPTY:
         place = open_newest(history, user_row)
@@ -249,7 +257,8 @@ def _interact(
     history.strengths[user_row, place] = after
     history.actions[user_row, place] = bits | (1 << action)
     history.completions[user_row, place] = completion
-    _emit(deltas, events.offsets[i], item_row, time_ms, action, 1, after - before)
+    if not is_capped or after > before or bits & (1 << action) == 0:
+        _emit(deltas, events.offsets[i], item_row, time_ms, action, 1, after - before)
     weight = float(after - before)
     if action == NOT_INTERESTED:
         weight -= rules.dislike_weight

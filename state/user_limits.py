@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from state.actions import NUM_ACTIONS
+from state.actions import MAX_REPEATS, NUM_ACTIONS
 
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
@@ -29,6 +29,7 @@ class UserRules(NamedTuple):
     long_half_life_ms: float
     dislike_weight: float
     max_events_per_minute: int
+    max_repeats_per_day: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +57,8 @@ class UserLimits:
         dislike_weight: What ``not_interested`` takes from vectors and affinities.
         max_events_per_minute: Events of one user that are applied per minute of event time, as many
             at once; 0 = all. An erase is never held back.
+        max_repeats_per_day: Further events of one user on one item that count and pair per day of
+            event time, while it stands in the history; the first of each action always counts.
         hash_seed: Seed of id hashes; stored fingerprints depend on it.
     """
 
@@ -82,6 +85,7 @@ class UserLimits:
     long_half_life_ms: int = 7 * _DAY_MS
     dislike_weight: float = 1.0
     max_events_per_minute: int = 0
+    max_repeats_per_day: int = 10
     hash_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -110,6 +114,7 @@ class UserLimits:
             ("long_half_life_ms", 1, 2**60),
             ("dislike_weight", 0.0, 255.0),
             ("max_events_per_minute", 0, 1_000_000),
+            ("max_repeats_per_day", 0, MAX_REPEATS),
             ("hash_seed", 0, 2**64 - 1),
         ):
             value = getattr(self, name)
@@ -144,4 +149,5 @@ class UserLimits:
             long_half_life_ms=float(self.long_half_life_ms),
             dislike_weight=float(self.dislike_weight),
             max_events_per_minute=self.max_events_per_minute,
+            max_repeats_per_day=self.max_repeats_per_day,
         )

@@ -142,6 +142,12 @@ class UserSettings(_Group):
         le=1_000_000,
         description="Events of a user per minute of event time, the rest filtered; 0 = all.",
     )
+    max_repeats_per_day: int = Field(
+        10,
+        ge=0,
+        le=15,
+        description="Repeats of a user on an item that count and pair per day of event time.",
+    )
 
 
 class ItemSettings(_Group):

@@ -46,7 +46,7 @@ def users(tables: UserPartition) -> dict[str, dict[str, Any]]:
                     tables.items.id(int(history.item_rows[row, place])).decode(),
                     int(history.times_ms[row, place]),
                     int(history.strengths[row, place]),
-                    int(history.actions[row, place]),
+                    int(history.actions[row, place]) & 0xFF,
                     int(history.completions[row, place]),
                 )
             )

@@ -28,6 +28,7 @@ class UserRules:
     max_lags: int = 10
     pair_tau_ms: int = 6 * 3_600_000
     min_completion: float = 0.2
+    max_repeats_per_day: int = 10
     strengths: tuple[tuple[str, int], ...] = (
         ("watch", 1),
         ("like", 2),
@@ -69,6 +70,8 @@ class Entry:
     time_ms: int = 0
     strength: int = 0
     actions: int = 0
+    repeats_day: int = 0
+    repeats: int = 0
     completion: int = 0
 
 
@@ -200,14 +203,29 @@ class UserPartitionOracle:
                 pairs = ()  # Taken back and given again at once: its pairs were made before.
             user.history.remove(old)
             entry = old
+        counts = old is None or self._may_repeat(old, event.ts)
+        if not counts:
+            pairs = ()
         gain = max(0, strength - entry.strength)
+        is_news = gain > 0 or not entry.actions >> action & 1
         entry.time_ms = event.ts
         entry.strength += gain
         entry.actions |= 1 << action
         entry.completion = max(entry.completion, completion)
         user.history = [*user.history, entry][-self.rules.max_history :]
-        row = (entry.item, event.ts, action, 1, gain, pairs)
-        self.rows.append(DeltaRow(self.partition, offset, *row))
+        if counts or is_news:
+            row = (entry.item, event.ts, action, 1, gain, pairs)
+            self.rows.append(DeltaRow(self.partition, offset, *row))
+
+    def _may_repeat(self, entry: Entry, time_ms: int) -> bool:
+        """Count one more event on an item that the user did something to before."""
+        day = time_ms // 86_400_000
+        if day > entry.repeats_day:
+            entry.repeats_day, entry.repeats = day, 0
+        if entry.repeats == self.rules.max_repeats_per_day:
+            return False
+        entry.repeats += 1
+        return True
 
     def _pairs(self, user: User, time_ms: int) -> tuple[Pair, ...]:
         """Pair with the strong entries that are near enough in time, newest first."""

@@ -9,6 +9,7 @@ from consumers.erasures import Erasures
 from consumers.redis_client import connect_redis
 from consumers.sink import RedisSink
 from consumers.sink_keys import list_keys
+from consumers.sink_replies import Reply, WriteReport
 from stream.errors import HeadwaterError
 from stream.versions import erase_version
 
@@ -66,6 +67,47 @@ def test_an_erasure_waits_until_redis_is_back(redis_server):
 
     with_erasures(server.url, use)
     assert tombstone(server.url, b"u1").decode() == erase_version(epoch=3, offset=7)
+
+
+class HalfASink:
+    """A cluster with one node away: whoever's list lies there gets no answer."""
+
+    def __init__(self):
+        self.erased = set()
+        self.num_asked = 0
+
+    async def erase_all(self, erasures):
+        self.num_asked += len(erasures)
+        is_away = [user_id.startswith(b"away") for user_id, _ in erasures]
+        self.erased |= {user_id for user_id, _ in erasures if not user_id.startswith(b"away")}
+        replies = [Reply.CLUSTERDOWN if away else Reply.ACCEPTED for away in is_away]
+        return WriteReport.of(replies, "CLUSTERDOWN" if any(is_away) else None)
+
+
+@pytest.mark.parametrize("num_away", [1, 256, 700])
+def test_those_of_a_node_that_is_away_do_not_hold_up_the_others(num_away, monkeypatch, caplog):
+    monkeypatch.setattr("consumers.erasures._RETRY_S", 0.0)
+    away = [b"away-%d" % number for number in range(num_away)]
+    others = [b"user-%d" % number for number in range(600)]
+
+    async def run():
+        sink = HalfASink()
+        erasures = Erasures(sink, epoch=3, max_waiting=2_000)
+        erasures.add([(user_id, number) for number, user_id in enumerate(away + others)])
+        task = asyncio.create_task(erasures.run())
+        try:
+            async with asyncio.timeout(30):
+                while len(sink.erased) < len(others):  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return sink, set(erasures._waiting)
+
+    sink, waiting = asyncio.run(run())
+    assert sink.erased == set(others) and waiting == set(away)
+    assert sink.num_asked <= 2 * (num_away + len(others))
+    assert len([each for each in caplog.records if "erasures wait" in each.message]) == 1
 
 
 def waiting_erasures(max_waiting=9):

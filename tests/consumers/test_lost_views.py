@@ -172,3 +172,28 @@ def test_a_tombstone_is_written_without_its_list_and_never_goes_back(redis_url: 
         assert asyncio.run(run()) == [Reply.ACCEPTED, Reply.ACCEPTED, Reply.SAME, Reply.STALE]
         assert client.get(stone).decode() == newer and client.pttl(stone) > 0
         assert client.hget(list_key, "version") == b"a list"
+
+
+def test_a_server_that_is_another_one_gets_every_key_again_once(engine: Engine) -> None:
+    """A promoted replica holds what it had of them, perhaps older."""
+    held = [b"sim:{i%d}" % number for number in range(NUM)]
+    store, num_loads = Store(b"sim:{late}", *held), [1]
+    view, thread = similar(engine, store), WorkThread("state")
+    lost = LostKeys(
+        view,
+        state=thread,
+        find_missing=store.find_missing,
+        num_script_loads=lambda: num_loads[0],
+        num_usual=1,
+    )
+
+    async def run() -> list[int]:
+        before = [await lost.look() for _ in range(2)]  # The first load is a worker's start.
+        num_loads[0] = 2
+        return before + [await lost.look() for _ in range(4)]
+
+    try:
+        assert asyncio.run(run()) == [0, 0, 256, 45, 0, 0]
+    finally:
+        thread.close()
+    assert len(store.written) == NUM + 1

@@ -96,6 +96,7 @@ def test_a_worker_may_do_all_that_it_does(server: RedisServer) -> None:
             again = await sink.erase(b"u1", erase_version(epoch=1, offset=12))
             stone = (b"erased:{1}:0000000000000001", erase_version(epoch=1, offset=5))
             reports.append(await sink.write_tombstones([stone]))
+            assert await sink.delete_returned({0: {b"erased:{1}:00": "0"}}) == 0
             return [*(Reply(int(each.replies[0])) for each in reports), erased, again]
         finally:
             await client.aclose()

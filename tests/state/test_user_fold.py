@@ -150,3 +150,59 @@ def test_coming_back_to_an_item_pairs_it_with_itself_in_its_old_place() -> None:
         [(b"y", 1), (b"x", 2)],
         [(b"x", 1), (b"y", 2)],
     ]
+
+
+DAY_MS = 86_400_000
+TWICE = dataclasses.replace(ROOMY, max_repeats_per_day=2, grace_ms=DAY_MS, link_ms=10 * DAY_MS)
+
+
+def rows_of(log: Log) -> list[tuple[bytes, int, int, int]]:
+    """Return (item, action, strength, number of pairs) of each row under two repeats a day."""
+    partition = make(TWICE)
+    deltas = deltas_by_id(partition, apply(partition, log, 0, len(log)))
+    return [(item, action, gain, len(pairs)) for _, item, _, action, _, gain, pairs in deltas]
+
+
+def whole_watches(*times_ms: int) -> Log:
+    return [
+        Event(b"u", b"x", b"%d" % number, ts, WATCH, 10, 10) for number, ts in enumerate(times_ms)
+    ]
+
+
+def test_one_who_does_the_same_again_and_again_counts_a_few_times_a_day() -> None:
+    robot = whole_watches(*range(100), *range(DAY_MS, DAY_MS + 100))
+    assert len(rows_of(robot)) == 1 + 2 + 2
+
+
+def test_going_back_and_forth_between_two_days_gains_no_more_than_the_two_days() -> None:
+    eve, morrow = DAY_MS - 1, DAY_MS
+    assert len(rows_of(whole_watches(*[morrow, eve] * 20))) <= 1 + 2 + 2
+    assert len(rows_of(whole_watches(*[eve, morrow] * 20))) <= 1 + 2 + 2
+
+
+def test_after_a_long_absence_repeats_count_whatever_the_day() -> None:
+    for days in range(1, 40):
+        away = whole_watches(0, 1, 2, 3, days * DAY_MS)
+        assert len(rows_of(away)) == 1 + 2 + 1, days
+
+
+def test_beyond_the_cap_what_is_new_still_counts_and_pairs_no_more() -> None:
+    log = [Event(b"u", b"y", b"y", 0, LIKE), *whole_watches(1, 2, 3, 4)]
+    log += [Event(b"u", b"x", b"c", 5, COMMENT), Event(b"u", b"x", b"d", 6, COMMENT)]
+    assert rows_of(log)[1:] == [
+        (b"x", WATCH, 1, 1),
+        (b"x", WATCH, 0, 2),
+        (b"x", WATCH, 0, 2),
+        (b"x", COMMENT, 2, 0),  # The first comment, and a greater strength.
+    ]
+
+
+def test_likes_given_and_taken_back_add_up_to_one_and_pair_a_few_times() -> None:
+    log: Log = []
+    for number in range(20):
+        log.append(Event(b"u", b"x", b"l%d" % number, number, LIKE))
+        log.append(Event(b"u", b"y", b"w%d" % number, number, COMMENT))
+        log.append(Event(b"u", b"x", b"u%d" % number, number, UNLIKE))
+    rows = [row for row in rows_of(log) if row[0] == b"x"]
+    assert sum(gain for _, _, gain, _ in rows) == 0
+    assert sum(num_pairs > 0 for _, _, _, num_pairs in rows) == 2

@@ -16,6 +16,7 @@ from state.user_limits import UserLimits
         {"grace_ms": -1},
         {"pair_tau_ms": 0},
         {"strength_like": 256},
+        {"max_repeats_per_day": 16},
         {"hash_seed": 2**64},
     ],
 )

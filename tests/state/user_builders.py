@@ -138,7 +138,7 @@ def users_by_id(partition: UserPartition) -> dict[bytes, tuple[Any, ...]]:
                     partition.items.id(int(history.item_rows[row, place])),
                     int(history.times_ms[row, place]),
                     int(history.strengths[row, place]),
-                    int(history.actions[row, place]),
+                    int(history.actions[row, place]) & 0xFF,
                     int(history.completions[row, place]),
                 )
             )

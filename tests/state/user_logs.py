@@ -41,6 +41,7 @@ LIMITS = st.builds(
     session_half_life_ms=st.sampled_from([1, 30, 1000]),
     long_half_life_ms=st.sampled_from([50, 5000]),
     max_events_per_minute=st.sampled_from([0, 0, 1, 3, 20]),
+    max_repeats_per_day=st.sampled_from([0, 1, 2, 10]),
     hash_seed=st.sampled_from([0, 2**64 - 1]),
 )
 ROOMY = UserLimits(max_history=4, grace_ms=1000, max_lags=3, pair_tau_ms=100, link_ms=500)
@@ -56,7 +57,7 @@ def logs(draw: Any, max_size: int = 60) -> Log:
         if kind < 2:
             log.append(["rejected", "routed"][kind])
             continue
-        now += draw(st.sampled_from([0, 1, 1, 5, 60, 5000]))
+        now += draw(st.sampled_from([0, 1, 1, 5, 60, 5000, 86_400_000, 9 * 86_400_000]))
         back = draw(st.sampled_from([0, 0, 0, 1, 10, 11, 100, 2000]))
         log.append(
             Event(

@@ -37,6 +37,8 @@ class Entry:
     strength: int
     bits: int
     completion: int
+    day: int = 0
+    repeats: int = 0
 
 
 @dataclass
@@ -222,7 +224,7 @@ class UserOracle:
         if entry is not None and once and entry.bits & 1 << event.action:
             return
         strength, completion = self._strength(event)
-        before, is_given_again = 0, False
+        before, is_given_again, is_capped = 0, False, False
         linked = self._pairs(user, event.ts)
         if entry is None:
             entry = Entry(event.item, event.ts, 0, 0, 0)
@@ -232,15 +234,24 @@ class UserOracle:
             is_newest = user.history[-1] is entry
             is_given_again = is_newest and before == 0 and bool(entry.bits & 1 << UNLIKE)
             user.history.remove(entry)
+            day = event.ts // 86_400_000
+            if day > entry.day:
+                entry.repeats = 0
+            is_capped = entry.repeats >= self.limits.max_repeats_per_day
+            if not is_capped:
+                entry.day = day if entry.repeats == 0 else entry.day
+                entry.repeats += 1
         user.history.append(entry)
         del user.history[: -self.limits.max_history]
         entry.ts = event.ts
         entry.strength = max(before, strength)
+        is_news = entry.strength > before or not entry.bits & 1 << event.action
         entry.bits |= 1 << event.action
         entry.completion = max(entry.completion, completion)
-        pairs = linked if strength > 0 and not is_given_again else []
+        pairs = linked if strength > 0 and not (is_given_again or is_capped) else []
         row = (offset, event.item, event.ts, event.action, 1, entry.strength - before, pairs)
-        self.deltas.append(row)
+        if is_news or not is_capped:
+            self.deltas.append(row)
         weight = float(entry.strength - before)
         if event.action == NOT_INTERESTED:
             weight -= self.limits.dislike_weight
