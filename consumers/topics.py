@@ -353,8 +353,9 @@ def _compare_one(spec: TopicSpec, found: _FoundTopic) -> list[TopicFinding]:
             spec.num_partitions,
             found.num_partitions,
             True,
-            "set HEADWATER_TOPICS__PARTITIONS (of item-deltas __ITEM_PARTITIONS) to the topic's; for "
-            "another number take a new HEADWATER_WORKER__GROUP and new topics: state is by partition",
+            "set HEADWATER_TOPICS__PARTITIONS (of item-deltas __ITEM_PARTITIONS) to the topic's; "
+            "another number takes a new HEADWATER_WORKER__GROUP and new topics, for state belongs "
+            "to a partition",
         )
     timestamp_type = found.configs.get("message.timestamp.type", "CreateTime")
     if spec.timestamp_type is not None and timestamp_type != spec.timestamp_type:
