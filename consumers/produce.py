@@ -68,6 +68,7 @@ async def produce_interactions(
 
     Raises:
         ServerUnreachable: No broker answered at the start.
+        ConfigurationError: A topic does not exist.
         ValueError: Both ``rate`` and ``speed`` are given, or one of them is not above 0.
     """
     pace = Pace(rate=rate, speed=speed)

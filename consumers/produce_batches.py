@@ -14,12 +14,16 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from aiokafka.partitioner import murmur2
 
 from consumers.produce_report import ProduceReport, Record, TopicCount
+from stream.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
 
 _MAX_IN_FLIGHT = 64
 # How often a wait for acknowledgements looks whether the outage is too long, in s.
 _OUTAGE_POLL_S = 0.25
+# How often, and how far apart in s, a topic is looked for.
+_TOPIC_TRIES = 12
+_TOPIC_POLL_S = 0.25
 # Keys whose partition is remembered: the pure-Python hash costs 10 µs a key.
 _MAX_CACHED_KEYS = 262_144
 
@@ -151,10 +155,28 @@ class BatchedRun:
         )
 
     async def _open(self, topic: str) -> Callable[[bytes | None], int]:
+        await self._find(topic)
         partitions = await self._producer.partitions_for(topic)
         partition_of = self._partition_of[topic] = _partitioner(len(partitions))
         self._counts[topic] = [0, 0, 0]
         return partition_of
+
+    async def _find(self, topic: str) -> None:
+        """Raise ConfigurationError where there is no such topic.
+
+        aiokafka would ask for it ten times a second for as long as a request may take, and say so
+        each time. A topic that was made just now may not be known to the broker yet.
+        """
+        for _ in range(_TOPIC_TRIES):
+            there = await self._producer.client.fetch_all_metadata()
+            if topic in there.topics():
+                return
+            await asyncio.sleep(_TOPIC_POLL_S)
+        message = (
+            f"expected the topic {topic}, Kafka has none of that name: start a worker, which makes "
+            "all topics, or create it"
+        )
+        raise ConfigurationError(message)
 
     def _new_batch(self, where: tuple[str, int]) -> _Batch:
         batch = _Batch(self._producer.create_batch(), where[0], self._index)

@@ -1,7 +1,7 @@
 """Kafka topics: what each must be like, made where missing, checked where it exists.
 
 Nothing that exists is altered: a topic's settings are its owner's decision, and a partition count
-cannot change under a running app id. What does not fit comes back as findings.
+cannot change under a running group. What does not fit comes back as findings.
 """
 
 from __future__ import annotations
@@ -353,8 +353,9 @@ def _compare_one(spec: TopicSpec, found: _FoundTopic) -> list[TopicFinding]:
             spec.num_partitions,
             found.num_partitions,
             True,
-            "set the number of partitions to the topic's; to really change it, take a new app id "
-            "and a new topic, because state belongs to a partition",
+            "set HEADWATER_TOPICS__PARTITIONS (of item-deltas __ITEM_PARTITIONS) to the topic's; "
+            "another number takes a new HEADWATER_WORKER__GROUP and new topics, for state belongs "
+            "to a partition",
         )
     timestamp_type = found.configs.get("message.timestamp.type", "CreateTime")
     if spec.timestamp_type is not None and timestamp_type != spec.timestamp_type:

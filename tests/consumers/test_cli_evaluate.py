@@ -1,7 +1,6 @@
 """`evaluate` as a person calls it: the summary's contract, several contenders, pages, errors."""
 
 import importlib.util
-import os
 from pathlib import Path
 
 import pytest
@@ -211,9 +210,11 @@ def test_a_log_without_events_is_refused(tmp_path: Path) -> None:
         ("article-actions", "trending", 0.15),
     ],
 )
-def test_public_logs_are_predicted(name: str, source: str, least: float) -> None:
-    folder = Path(os.environ.get("HEADWATER_TEST_DATA", ""), name)
-    if "HEADWATER_TEST_DATA" not in os.environ or not folder.is_dir():
+def test_public_logs_are_predicted(
+    data_dir_or_skip: Path, name: str, source: str, least: float
+) -> None:
+    folder = data_dir_or_skip / name
+    if not folder.is_dir():
         pytest.skip(f"HEADWATER_TEST_DATA names no folder with {name}")
     summary = run(
         "evaluate", folder, "--source", source, "--limit", 4000, "--no-live",

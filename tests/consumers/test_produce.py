@@ -13,7 +13,7 @@ from aiokafka.partitioner import murmur2
 
 from consumers.produce import ProduceReport, Record, produce_interactions
 from local.kafka import KafkaServer
-from stream.errors import ServerUnreachable
+from stream.errors import ConfigurationError, ServerUnreachable
 
 
 def records(count: int, *, step_ms: int = 1, num_users: int = 50) -> list[Record]:
@@ -203,6 +203,15 @@ def test_a_broker_that_stays_away_fails_what_was_not_stored(
     assert report.failed > 0
     assert report.produced == report.acknowledged + report.failed
     assert report.next_index == report.acknowledged
+
+
+@pytest.mark.kafka
+def test_a_topic_that_is_missing_is_said_at_once(
+    kafka: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ConfigurationError, match="expected the topic nowhere, .*start a worker"):
+        asyncio.run(produce(kafka, [records(3)], topic="nowhere"))
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
 
 
 def test_no_broker_is_server_unreachable(free_port: Callable[[], int]) -> None:
