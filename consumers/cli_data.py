@@ -172,7 +172,8 @@ def replay(
     """
     settings = load_settings(overrides or ())
     started = time.monotonic()
-    if log == "-" or Path(log).exists() or not (kafka or settings.kafka):
+    # No topic's name has a slash: that was meant to be a file.
+    if log == "-" or "/" in log or Path(log).exists() or not (kafka or settings.kafka):
         engine = replay_file(settings, log, partitions, limit, items).engine
     else:
         engine = asyncio.run(replay_topic(settings, kafka_of(settings, kafka), log))

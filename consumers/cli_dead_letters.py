@@ -21,9 +21,10 @@ from consumers.dead_letter_log import DeadLetterLog, Letter, Wanted, parse_since
 from consumers.dead_letter_replay import Copy, ReplayedLetters, replay_letters
 from consumers.repair import Repair
 from consumers.security import kafka_options
+from stream.decode_items import judge_item
 from stream.errors import ConfigurationError
 from stream.settings import Settings
-from stream.verdicts import Verdict, judge
+from stream.verdicts import Fault, judge
 from stream.wire import Reason
 
 app = typer.Typer(help="Records that could not be used: look at them, mend them, send them anew.")
@@ -218,6 +219,7 @@ def replay_dead_letters(
         "gone": report.gone,
         "left": report.left,
         "too_large": report.too_large,
+        "superseded": report.superseded,
         "more": max(0, found.matched - limit),
         "already": found.replayed,
         "topics": dict(report.topics),
@@ -238,8 +240,8 @@ class _Tally:
         self.samples: list[Copy] = []
 
     def add(self, copy: Copy) -> None:
-        if copy.letter.topic == self._interactions:
-            self.verdicts[_verdict(copy.value)] += 1
+        is_event = copy.letter.topic == self._interactions
+        self.verdicts[verdict_of(copy.key, copy.value, is_event=is_event)] += 1
         if len(self.samples) < _MAX_SAMPLES:
             self.samples.append(copy)
 
@@ -260,6 +262,7 @@ async def _replay(
         list(found.letters),
         brokers=brokers,
         dead_letters=settings.topics.dead_letters,
+        newest_holds=settings.topics.items,
         client_options=kafka_options(settings.kafka_security),
         mend=None if repair is None else repair.mend,
         dry_run=dry_run,
@@ -278,10 +281,14 @@ def _warn_of_grace(letters: deque[Letter], grace_ms: int) -> None:
         )
 
 
-def _verdict(value: bytes | None) -> str:
-    """Say what the engine would make of an interaction: good, or a reason code."""
-    judged = judge(value, kafka_timestamp_ms=round(time.time() * 1000))
-    return "good" if isinstance(judged, Verdict) else str(judged.reason)
+def verdict_of(key: bytes | None, value: bytes | None, *, is_event: bool) -> str:
+    """Say what the engine would make of an event or an item: good, or a reason code."""
+    judged = (
+        judge(value, kafka_timestamp_ms=round(time.time() * 1000))
+        if is_event
+        else judge_item(key, value)
+    )
+    return str(judged.reason) if isinstance(judged, Fault) else "good"
 
 
 def _print_samples(samples: list[Copy]) -> None:

@@ -294,7 +294,8 @@ SAMPLES: Mapping[str, Sample] = {
         says="How many records were sent anew, or would be; exit code 1 when the log has lost one "
         "(`gone`) or one is too large to send.",
         answer={
-            "matched": 4, "replayed": 4, "gone": 0, "left": 0, "too_large": 0, "more": 0,
+            "matched": 4, "replayed": 4, "gone": 0, "left": 0, "too_large": 0,
+            "superseded": 0, "more": 0,
             "already": 6, "topics": {"interactions": 4}, "verdicts": {"good": 4}, "dry_run": False,
         },
     ),

@@ -4,6 +4,7 @@ A dead letter holds only the first bytes of a value; the log has the whole recor
 sent at most once: after the broker has taken a batch of copies, a record without a value is written
 to the dead letters that says which places are done. A crash in between sends a batch again, and the
 engine counts an event id once. A copy that still cannot be used becomes a dead letter of its own.
+Where the newest record of a key is what holds (items), one that has a successor is not sent.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ class ReplayedLetters:
         gone: The log no longer has the record.
         left: The program answered with an empty line.
         too_large: Above what a producer may send.
+        superseded: A newer record of the same key holds by now.
         topics: Copies per topic.
     """
 
@@ -73,6 +75,7 @@ class ReplayedLetters:
     gone: int = 0
     left: int = 0
     too_large: int = 0
+    superseded: int = 0
     topics: Counter[str] = field(default_factory=Counter)
 
 
@@ -81,6 +84,7 @@ async def replay_letters(
     *,
     brokers: str,
     dead_letters: str,
+    newest_holds: str | None = None,
     mend: Mend | None = None,
     dry_run: bool = False,
     on_copy: Callable[[Copy], None] = lambda copy: None,
@@ -95,6 +99,7 @@ async def replay_letters(
         letters: Each place once.
         brokers: Bootstrap servers.
         dead_letters: Topic that is told what is done.
+        newest_holds: Topic of which a key's newest record replaces the older ones.
         mend: Given the values of a batch; returns them mended, None for what is to be left.
         dry_run: Do all but steps 3 and 4.
         on_copy: Told of each copy.
@@ -115,7 +120,9 @@ async def replay_letters(
         async def count(topic: str) -> int:
             return await count_partitions(brokers, topic, client_options=client_options)
 
-        originals = _originals(consumer, brokers, letters, report, on_gone, count)
+        originals = _originals(
+            consumer, brokers, letters, report, on_gone, count, newest_holds=newest_holds
+        )
         async for batch in _batches(originals):  # 1
             copies = await _mended(batch, mend, report)  # 2
             if producer is not None:
@@ -200,8 +207,10 @@ async def _originals(
     report: ReplayedLetters,
     on_gone: Callable[[Letter], None],
     count: Callable[[str], Awaitable[int]],
+    *,
+    newest_holds: str | None,
 ) -> AsyncIterator[tuple[Letter, Any]]:
-    """Yield each letter with its record; count those whose record is gone."""
+    """Yield each letter with its record; count those whose record is gone or superseded."""
     ordered = sorted(letters, key=lambda each: (each.topic, each.partition, each.offset))
     partitions: dict[str, int] = {}
     for (topic, number), group in groupby(ordered, key=lambda each: (each.topic, each.partition)):
@@ -212,8 +221,12 @@ async def _originals(
                 partitions[topic] = 0  # Deleted since.
         wanted = list(group)
         found: AsyncIterator[Any] = _none(wanted)
+        newest: dict[bytes, int] = {}
         if number < partitions[topic]:
-            found = _records(consumer, brokers, TopicPartition(topic, number), wanted)
+            tp = TopicPartition(topic, number)
+            if topic == newest_holds:
+                newest = await _newest_of_keys(consumer, brokers, tp, wanted[0].offset)
+            found = _records(consumer, brokers, tp, wanted)
         position = 0
         async for record in found:
             letter = wanted[position]
@@ -221,8 +234,32 @@ async def _originals(
             if record is None:
                 report.gone += 1
                 on_gone(letter)
+            elif newest.get(record.key, -1) > record.offset:
+                report.superseded += 1
             else:
                 yield letter, record
+
+
+async def _newest_of_keys(
+    consumer: AIOKafkaConsumer, brokers: str, tp: TopicPartition, begin: int
+) -> dict[bytes, int]:
+    """Return the offset of each key's newest record, from an offset to the present end."""
+    newest: dict[bytes, int] = {}
+    try:
+        consumer.assign([tp])
+        end = (await consumer.end_offsets([tp]))[tp]
+        consumer.seek(tp, max(begin, (await consumer.beginning_offsets([tp]))[tp]))
+        heard_s = time.monotonic()
+        while await consumer.position(tp) < end:
+            answer = await consumer.getmany(tp, timeout_ms=_POLL_MS, max_records=_MAX_RECORDS)
+            for record in answer.get(tp, []):
+                if record.key is not None:
+                    newest[record.key] = record.offset
+            heard_s = time.monotonic() if answer else heard_s
+            check_silence(heard_s, brokers)
+    except KafkaError as error:
+        raise unreachable(brokers, error) from error
+    return newest
 
 
 async def _none(wanted: Sequence[Letter]) -> AsyncIterator[None]:

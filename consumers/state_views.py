@@ -72,7 +72,11 @@ def show_user(answer: Mapping[str, Any]) -> None:
     listed = answer.get("list")
     if listed:
         items = [
-            {"item": each["id"], "score": each["score"], "sources": ", ".join(each["sources"])}
+            {
+                "item": each["id"],
+                "score": each["score"],
+                "sources": each.get("why") or ", ".join(each["sources"]),
+            }
             for each in listed["items"][:_MAX_HISTORY]
         ]
         _table(out, f"list by {listed['model']} ({len(listed['items'])} items)", items)

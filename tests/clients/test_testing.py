@@ -97,6 +97,29 @@ def test_a_command_that_breaks_is_shown_with_what_it_said(tmp_path: Path) -> Non
     assert "EngineFailed" in done.stdout
 
 
+def test_a_replay_needs_its_file_and_no_server(tmp_path: Path) -> None:
+    reads = """
+import json
+import pytest
+from pathlib import Path
+from headwater_client import EngineFailed
+
+def test_there_is_no_such_log(replay):
+    with pytest.raises(EngineFailed, match="expected a log at nowhere.jsonl, there is nothing"):
+        replay("nowhere.jsonl")
+    with pytest.raises(EngineFailed, match="expected a log at items.jsonl"):
+        replay([{}], items="items.jsonl")
+    assert not Path("calls.jsonl").exists()
+
+def test_servers_of_settings_are_for_the_engine(replay):
+    replay([{}], settings={"KAFKA": "h:1", "REDIS": "redis://h:1", "EPOCH": 7})
+    (call,) = Path("calls.jsonl").read_text().splitlines()
+    assert json.loads(call)[1] == {"HEADWATER_EPOCH": "7"}
+"""
+    done = run_pytest(tmp_path, reads, HEADWATER_COMMAND=played(tmp_path, PLAYED))
+    assert done.returncode == 0, done.stdout
+
+
 def test_logs_are_given_as_files_models_dictionaries_or_json(tmp_path: Path) -> None:
     reads = """
 import json

@@ -119,6 +119,24 @@ def test_each_place_is_sent_once_over_copies_and_runs(kafka: str, topic: Topic) 
     run(scenario())
 
 
+def test_an_item_that_was_announced_anew_meanwhile_is_not_set_back(
+    kafka: str, topic: Topic
+) -> None:
+    items, dead = topic("items", num_partitions=1), topic("dead", num_partitions=1)
+    sent = [(b"a", b"old a"), (b"b", b"b"), (b"a", b"new a"), (None, b"keyless")]
+
+    async def scenario() -> None:
+        await send(kafka, items, [Outgoing(value=value, key=key) for key, value in sent])
+        await reject(kafka, dead, items, 0, [0, 1, 3])
+        letters = await open_letters(kafka, dead)
+        report = await replay_letters(letters, brokers=kafka, dead_letters=dead, newest_holds=items)
+        assert (report.replayed, report.superseded) == (2, 1)
+        assert [each.value for each in (await records(kafka, items))[4:]] == [b"b", b"keyless"]
+        assert [each.offset for each in await open_letters(kafka, dead)] == [0]
+
+    run(scenario())
+
+
 def test_a_crash_between_the_copy_and_its_mark_sends_it_again(kafka: str, topic: Topic) -> None:
     source, dead = topics(topic)
     closed = topic("closed", num_partitions=1, configs={"max.message.bytes": "1"})

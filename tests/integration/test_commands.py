@@ -109,6 +109,7 @@ FAILURES: list[tuple[list[str], dict[str, str], int, str]] = [
     (["replay", "x", "--partitions", "0"], {}, 2, "--partitions"),
     (["replay", "x", "--set", "users.nothing=1"], {}, 2, "users.nothing"),
     (["replay", "no-such-topic"], {"KAFKA": NOWHERE}, 1, "HEADWATER_KAFKA"),
+    (["replay", "no/such/file"], {"KAFKA": NOWHERE}, 2, "no/such/file"),
     (["worker"], {"REDIS": f"redis://{NOWHERE}/0"}, 2, "HEADWATER_KAFKA"),
     (["worker"], {"KAFKA": NOWHERE}, 2, "HEADWATER_REDIS"),
     (["worker"], {"TOPICS__PARTITIONS": "many"}, 2, "HEADWATER_TOPICS__PARTITIONS"),
