@@ -28,10 +28,13 @@ from consumers import (
     cli_state,
 )
 from consumers.console import errors
+from consumers.log_repeats import HoldRepeats
 from stream.errors import ConfigurationError, HeadwaterError
 
 gc.freeze()
 gc.enable()
+
+_LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "numba")
 
 app = typer.Typer(
     help="Headwater: streaming recommendations. Events in by Kafka, lists out by Redis.",
@@ -70,10 +73,12 @@ def _root(
         message = f"--log-level: expected DEBUG, INFO, WARNING or ERROR, got {log_level!r}"
         raise ConfigurationError(message)
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in ("aiokafka", "faust", "mode", "kafka", "numba"):
+    for noisy in _LIBRARIES:
         logging.getLogger(noisy).setLevel(max(level, logging.ERROR))
     if level > logging.DEBUG:
+        repeats = HoldRepeats(_LIBRARIES)
         for handler in logging.getLogger().handlers:
+            handler.addFilter(repeats)
             handler.addFilter(_without_trace)
             handler.addFilter(_is_not_said_anyway)
 

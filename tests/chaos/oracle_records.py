@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from pydantic import ValidationError
@@ -56,6 +57,7 @@ def murmur2(data: bytes) -> int:
     return hashed ^ hashed >> 15
 
 
+@lru_cache(maxsize=65_536)  # Asked of few items, again and again.
 def partition_of(key: bytes, num_partitions: int) -> int:
     """Return the partition that Kafka's default partitioner gives a key."""
     return (murmur2(key) & 0x7FFFFFFF) % num_partitions
