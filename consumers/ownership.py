@@ -145,7 +145,7 @@ class Ownership:
         for topic, partition in sorted(partitions):
             check_partition(topic, partition, self._num_partitions(topic))
         ends = await self._offsets.ends(partitions)
-        self._take_ids(await self._offsets.topic_ids({topic for topic, _ in partitions}))
+        self._take_ids(await self._offsets.topic_ids(self._kinds))
         for key in sorted(partitions):
             if key not in self.held:
                 await self._load(key)
@@ -222,6 +222,10 @@ class Ownership:
     def _num_partitions(self, topic: str) -> int:
         engine = self._engine
         return engine.num_partitions if self.is_users(topic) else engine.num_item_partitions
+
+    def topic_id(self, topic: str) -> str | None:
+        """Return the id that Kafka gave a topic; None where it is not known (yet)."""
+        return self._topic_ids.get(topic)
 
     def is_users(self, topic: str) -> bool:
         """Whether a topic's partitions are user partitions."""
