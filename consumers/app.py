@@ -76,7 +76,11 @@ class Worker:
         self.offsets = BrokerOffsets(brokers, client_options=kafka)
         self.producer = ReliableProducer(brokers, client_options=kafka)
         self.frame_sender = ReliableProducer(brokers, client_options=kafka)
-        self.frames = FrameProducer(self.frame_sender, topic=topics.item_deltas)
+        self.frames = FrameProducer(
+            self.frame_sender,
+            topic=topics.item_deltas,
+            source_id=lambda: self.ownership.topic_id(topics.interactions),
+        )
         self.dead_letters = DeadLetterProducer(self.producer, dead_letters=topics.dead_letters)
         self.redis = connect_redis(
             redis_url,

@@ -24,7 +24,8 @@ def verify_erased_user(
 ) -> None:
     """Look for an erased user in every store: Kafka's topics, snapshots, Redis; change nothing.
 
-    Exit code 1 where the id stands somewhere that it must not be any more.
+    Exit code 1 where the id stands somewhere that it must not be any more, or where a store did not
+    answer: the others are looked at all the same.
 
     Example: `headwater verify-erased ann`
     """
@@ -41,7 +42,7 @@ def verify_erased_user(
                 on_progress=bar.update,
             )
         )
-    is_fine = all(each.status != "found" for each in findings)
+    is_fine = all(each.status not in ("found", "unknown") for each in findings)
     untils = [each.until_ms for each in findings if each.until_ms is not None]
     summary = {
         "user_hash": user_hash(user),

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,10 +25,10 @@ from consumers.security import kafka_options, redis_options
 from consumers.sink_keys import list_keys
 from consumers.topics import count_partitions
 from state.tombstones import name_of
-from stream.errors import ConfigurationError
+from stream.errors import ConfigurationError, ServerUnreachable
 from stream.settings import Settings
 
-Status = Literal["none", "waits", "back", "found"]
+Status = Literal["none", "waits", "back", "found", "unknown"]
 
 _POLL_MS = 500
 _READ_TIMEOUT_MS = 5_000
@@ -43,7 +43,7 @@ class StoreFinding:
     Attributes:
         store: Its name.
         status: ``none``; ``waits``: still there, as it may be; ``back``: of what the user did
-            after the erase; ``found``: there, and it must not be.
+            after the erase; ``found``: there, and it must not be; ``unknown``: it did not answer.
         found: Records, files or keys.
         until_ms: Until when what waits may be there; None where nothing does.
         text: The same in words, without the id.
@@ -94,17 +94,47 @@ async def verify_erased(
         now_ms: What ``until_ms`` is compared with.
         on_progress: Told how many records were read.
 
-    Raises:
-        ServerUnreachable: A store did not answer: nothing can be said about it.
+    A store that does not answer is a finding, and the others are looked at all the same.
     """
-    search = _Search(settings, user_id.encode(), brokers=brokers, now_ms=now_ms, tell=on_progress)
-    erased, interactions = await search.interactions()
-    findings = [interactions, await search.dead_letters(erased)]
-    for topic in (settings.topics.item_deltas, settings.topics.item_signals):
-        findings.append(await search.packed(topic))
-    findings.append(await asyncio.to_thread(_look_at_snapshots, settings, user_id.encode(), erased))
-    findings.append(await _look_at_redis(settings, redis_url, user_id.encode(), erased))
-    return erased, findings
+    topics, user = settings.topics, user_id.encode()
+    search = _Search(settings, user, brokers=brokers, now_ms=now_ms, tell=on_progress)
+    erased: Erased | None = None
+    is_known = False
+    try:
+        erased, interactions = await search.interactions()
+        is_known = True
+        findings = [interactions, await _ask(topics.dead_letters, search.dead_letters(erased))]
+        for topic in (topics.item_deltas, topics.item_signals):
+            findings.append(await _ask(topic, search.packed(topic)))
+    except ServerUnreachable as error:
+        # The others' topics are not asked: each would be waited for as long.
+        names = (topics.interactions, topics.dead_letters, topics.item_deltas, topics.item_signals)
+        findings = [_unknown(topic, error) for topic in names]
+    others = [
+        await _ask("snapshots", asyncio.to_thread(_look_at_snapshots, settings, user, erased)),
+        await _ask("redis", _look_at_redis(settings, redis_url, user, erased)),
+    ]
+    return erased, findings + [each if is_known else _without_erase(each) for each in others]
+
+
+async def _ask(store: str, look: Awaitable[StoreFinding]) -> StoreFinding:
+    try:
+        return await look
+    except ServerUnreachable as error:
+        return _unknown(store, error)
+
+
+def _unknown(store: str, error: ServerUnreachable) -> StoreFinding:
+    text = f"not looked at: {error}"
+    return StoreFinding(store=store, status="unknown", found=0, until_ms=None, text=text)
+
+
+def _without_erase(finding: StoreFinding) -> StoreFinding:
+    """Take back a verdict that needs to know when the user was erased."""
+    if not finding.found:
+        return finding
+    text = f"{finding.found} with the id; Kafka did not say whether of before the erase"
+    return replace(finding, status="unknown", until_ms=None, text=text)
 
 
 class _Search:

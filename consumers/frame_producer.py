@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from aiokafka.errors import KafkaError
 
 from consumers.crash_points import crash_point
+from consumers.frame_origins import source_headers
 from consumers.producer import ReliableProducer
 from stream.errors import HeadwaterError, ServerUnreachable
 
@@ -52,6 +53,7 @@ class FrameProducer:
         linger_bytes: See ``linger_ms``.
         max_pending_bytes: Bound of all outboxes together; :meth:`send` waits for room.
         delivery_timeout_ms: Bound for one batch.
+        source_id: Returns the id of the topic that frames are made from, where it has one.
     """
 
     def __init__(
@@ -63,7 +65,9 @@ class FrameProducer:
         linger_bytes: int = 16_384,
         max_pending_bytes: int = 32 * 1024 * 1024,
         delivery_timeout_ms: int = 30_000,
+        source_id: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._source_id = source_id
         self._producer = producer
         self._topic = topic
         self._linger_s = linger_ms / 1_000
@@ -181,7 +185,11 @@ class FrameProducer:
         kafka = self._producer.aiokafka
         batch = kafka.create_batch()
         frames: list[_Frame] = []
-        while outbox and batch.append(key=None, value=outbox[0].value, timestamp=None) is not None:
+        headers = source_headers(self._source_id())
+        while outbox:
+            value = outbox[0].value
+            if batch.append(key=None, value=value, timestamp=None, headers=headers) is None:
+                break
             frames.append(outbox.popleft())
         if not frames:
             size = len(outbox[0].value)

@@ -16,6 +16,7 @@ import numpy as np
 
 from consumers.crash_points import crash_point
 from consumers.dead_letters import DeadLetterProducer
+from consumers.frame_origins import check_sources
 from consumers.frame_producer import FrameProducer
 from consumers.inbox import Inbox
 from consumers.ownership import Ownership
@@ -133,6 +134,9 @@ class SlabHandlers:
         """Run the first half of step 6 on what waits."""
         while True:
             slabs = self._ours(await self._inboxes[self._item_deltas].take())
+            topic_id = self._ownership.topic_id(self._interactions)
+            for slab in slabs:
+                check_sources(slab, interactions=self._interactions, topic_id=topic_id)
             await self._state.run(self._fold_item_deltas, slabs)
             crash_point("after-item-fold")
 

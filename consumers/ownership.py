@@ -147,7 +147,7 @@ class Ownership:
         for topic, partition in sorted(partitions):
             check_partition(topic, partition, self._num_partitions(topic))
         ends = await self._offsets.ends(partitions)
-        self._take_ids(await self._offsets.topic_ids({topic for topic, _ in partitions}))
+        self._take_ids(await self._offsets.topic_ids(self._kinds))
         for key in partitions & self.held.keys():
             self.held[key].end_at_assignment = ends[key]
         await self._load_all(sorted(partitions - self.held.keys()), ends)
@@ -191,11 +191,7 @@ class Ownership:
             await self._state.run(self._start_at, kind, partition, begin)
             logger.info("%s/%d: no snapshot, reading from offset %d", topic, partition, begin)
             if begin:
-                logger.warning(
-                    "%s/%d: the log's head is gone (retention), so the state starts without it",
-                    topic,
-                    partition,
-                )
+                logger.warning("%s/%d: without the log's head, which retention took", *key)
         else:
             self.num_unusable[kind] += snapshot.num_skipped
             counts = (self._engine.num_partitions, self._engine.num_item_partitions)
@@ -226,6 +222,10 @@ class Ownership:
     def _num_partitions(self, topic: str) -> int:
         engine = self._engine
         return engine.num_partitions if self.is_users(topic) else engine.num_item_partitions
+
+    def topic_id(self, topic: str) -> str | None:
+        """Return the id that Kafka gave a topic; None where it is not known (yet)."""
+        return self._topic_ids.get(topic)
 
     def is_users(self, topic: str) -> bool:
         """Whether a topic's partitions are user partitions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from consumers.configuration import make_snapshot_store
-from consumers.erased_check import Erased, _holds, _is_erase, _look_at_snapshots
+from consumers.erased_check import Erased, _holds, _is_erase, _look_at_snapshots, verify_erased
+from local.ports import free_port
 from state.id_index import IdIndex
 from stream.settings import Settings
 
@@ -66,3 +68,27 @@ def test_only_an_erase_of_the_user_is_one() -> None:
     assert _is_erase(b'{"type": "erase", "user_id": "ann"}', b"ann")
     for value in (None, b"", b"[]", b"{", b'{"type": "erase", "user_id": "bob"}', b'"erase"'):
         assert not _is_erase(value, b"ann")
+
+
+def test_a_store_that_does_not_answer_is_a_finding_and_the_others_are_looked_at(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    store = make_snapshot_store(settings)
+    store.write("users", 0, 5, arrays_of(b"ann"), {}, generation=0)
+    silent = f"127.0.0.1:{free_port()}"
+
+    def look(user: str) -> dict[str, str]:
+        erased, findings = asyncio.run(
+            verify_erased(settings, user, brokers=silent, redis_url=f"redis://{silent}/0", now_ms=0)
+        )
+        assert erased is None
+        return {each.store: f"{each.status}: {each.text}" for each in findings}
+
+    found = look("ann")
+    topics = ("interactions", "dead-letters", "headwater-item-deltas", "headwater-item-signals")
+    assert list(found) == [*topics, "snapshots", "redis"]
+    for name in (*topics, "redis"):
+        assert found[name].startswith("unknown: not looked at: expected "), name
+    assert found["snapshots"].startswith("unknown: 1 with the id; Kafka did not say")
+    assert look("bob")["snapshots"] == "none: nothing"

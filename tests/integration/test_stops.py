@@ -138,3 +138,24 @@ def test_second_start_reads_nothing_again_and_a_cut_log_ends_the_worker(deploy: 
     last_line = third.log.splitlines()[-1]
     assert last_line.startswith("headwater: ") and "records in between are gone" in last_line
     assert "Traceback" not in third.log
+
+
+def test_a_new_group_on_old_item_deltas_of_a_topic_made_anew_ends_with_a_line(
+    deploy: Deploy,
+) -> None:
+    """Their watermarks would take the new topic's rows for ones that counted before."""
+    deployment = deploy(partitions=1)
+    deployment.worker()
+    deployment.produce(LOG[:50])
+    deployment.drain()
+    deployment.stop_all()
+
+    asyncio.run(recreate(deployment.kafka, deployment.interactions))
+    shutil.rmtree(deployment.folder / "data")
+    deployment.produce(LOG[50:150])
+    again = deployment.start(WORKER__GROUP=f"{deployment.group}-new", EPOCH=2)
+    assert again.wait() == 1
+    last_line = again.log.splitlines()[-1]
+    assert last_line.startswith(f"headwater: {deployment.item_deltas}/0: expected frames made from")
+    assert "new item-deltas and item-signals topics" in last_line
+    assert "Traceback" not in again.log
