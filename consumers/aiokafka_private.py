@@ -17,10 +17,12 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.consumer import fetcher as stock_fetcher
 from aiokafka.errors import (
+    GroupAuthorizationFailedError,
     IncompatibleBrokerVersion,
     KafkaConnectionError,
     KafkaError,
     NodeNotReadyError,
+    TopicAuthorizationFailedError,
 )
 from aiokafka.protocol.group import (
     HeartbeatRequest,
@@ -219,6 +221,7 @@ def follow_session(
     consumer: AIOKafkaConsumer,
     session: GroupSession,
     on_fenced: Callable[[], Awaitable[None]],
+    on_refused: Callable[[KafkaError], Awaitable[None]],
 ) -> None:
     """Keep a session's lease by what a started consumer hears; never rejoin as a fenced member.
 
@@ -230,9 +233,12 @@ def follow_session(
         consumer: Started, not yet subscribed.
         session: Renewed and ended by the coordinator's answers.
         on_fenced: Called once, instead of joining; nothing is joined any more.
+        on_refused: Called once where our user may not read the group or a topic: aiokafka keeps
+            that for whoever fetches next, and before an assignment nobody does.
     """
     coordinator = consumer._coordinator
     send, reset = coordinator._send_req, coordinator.reset_generation
+    push = coordinator._push_error_to_user
     # Who we were when the coordinator stopped knowing us: generation and member id.
     lost: list[tuple[int, str]] = []
 
@@ -260,6 +266,14 @@ def follow_session(
             lost[:] = [(coordinator.generation, coordinator.member_id)]
         reset()
 
+    async def push_error(error: KafkaError) -> None:
+        if isinstance(error, GroupAuthorizationFailedError | TopicAuthorizationFailedError):
+            await on_refused(error)
+            await asyncio.wait([coordinator._closing])
+        else:
+            await push(error)
+
+    coordinator._push_error_to_user = push_error
     coordinator._send_req = send_and_listen
     coordinator.reset_generation = reset_generation
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as stock_driver
 from faust.types import TP, ConsumerMessage, Message
@@ -73,10 +74,13 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         self.source = self.consumer.slab_source()
         consumer = self._ensure_consumer()
         hand_out_slabs(consumer, self.source)
-        follow_session(consumer, self.consumer.session(), self._end_fenced)
+        follow_session(consumer, self.consumer.session(), self._end_fenced, self._end_refused)
 
     async def _end_fenced(self) -> None:
         asyncio.run_coroutine_threadsafe(self.consumer.on_fenced(), self.parent_loop)
+
+    async def _end_refused(self, error: KafkaError) -> None:
+        asyncio.run_coroutine_threadsafe(self.consumer.on_refused(error), self.parent_loop)
 
     async def on_thread_stop(self) -> None:
         """Leave the group, then stop."""
@@ -160,6 +164,10 @@ class SlabConsumer(stock_driver.Consumer):
 
     async def on_fenced(self) -> None:
         """End: another member took our place under our instance id."""
+        raise NotImplementedError
+
+    async def on_refused(self, error: KafkaError) -> None:
+        """End: our user may not read the group or a topic."""
         raise NotImplementedError
 
     def is_slab_topic(self, topic: str) -> bool:

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as stock_driver
 from faust.types import TP
 
@@ -28,7 +29,7 @@ from consumers.faust_private import SlabConsumer
 from consumers.group_session import GroupSession
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES, RecordsWalk
-from stream.errors import FencedInstanceId, LogGap
+from stream.errors import FencedInstanceId, LogGap, ServerRefused
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,15 @@ class Consumer(SlabConsumer):
             "HEADWATER_WORKER__INSTANCE_ID of its own; one that was replaced ends so, too"
         )
         await self.crash(FencedInstanceId(message))
+
+    async def on_refused(self, error: KafkaError) -> None:
+        """End the worker: its user lacks a right, and asking again would not give it one."""
+        message = (
+            f"expected Kafka to let this worker into the group {self.app.conf.id}, it does not "
+            f"({type(error).__name__}: {error}): may the user of HEADWATER_KAFKA_SECURITY__USER "
+            "Read the group and its topics? docs/security.md lists the rights"
+        )
+        await self.crash(ServerRefused(message))
 
     def is_slab_topic(self, topic: str) -> bool:
         """Return whether a topic's messages are slabs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ from local.process import LocalServerError
 from local.redis import RedisServer
 
 USER = "headwater"
+# Let in by PLAIN alone.
+APPLICATION = "application"
+NO_PROPERTIES: Mapping[str, str] = {}
 # Marks that a log or an answer must never hold; the second has what URLs and shells trip over.
 KAFKA_PASSWORD = "MARKkafkasecret"
 REDIS_PASSWORD = "MARKredis/se:cr@et%"
@@ -94,8 +98,10 @@ class SecureKafka:
     tls: str
 
 
-def make_kafka(folder: Path, certificates: Certificates) -> SecureKafka:
-    """Return a broker, not yet started, with one user."""
+def make_kafka(
+    folder: Path, certificates: Certificates, properties: Mapping[str, str] = NO_PROPERTIES
+) -> SecureKafka:
+    """Return a broker, not yet started, with one user; properties given here win."""
     ports = {"SASL_SSL": free_port(), "SSL": free_port()}
     scram = f"[name={USER},iterations=4096,password={KAFKA_PASSWORD}]"
     prefix = "listener.name.sasl_ssl"
@@ -112,8 +118,10 @@ def make_kafka(folder: Path, certificates: Certificates) -> SecureKafka:
             f"{prefix}.scram-sha-256.sasl.jaas.config": f"{_SCRAM} required;",
             f"{prefix}.scram-sha-512.sasl.jaas.config": f"{_SCRAM} required;",
             f"{prefix}.plain.sasl.jaas.config": (
-                f'{_PLAIN} required user_{USER}="{KAFKA_PASSWORD}";'
+                f'{_PLAIN} required user_{USER}="{KAFKA_PASSWORD}" '
+                f'user_{APPLICATION}="{KAFKA_PASSWORD}";'
             ),
+            **properties,
         },
         format_arguments=(
             *("--add-scram", f"SCRAM-SHA-256={scram}"),

@@ -112,6 +112,8 @@ def test_coordinator_sends_and_forgets_itself_through_methods_that_can_be_replac
     assert "await self._coordinator._send_req(request)" in join
     assert join.count("self._coordinator.reset_generation()") == 2
     assert "except Errors.KafkaError:\n                    # Return right away" in join
+    routine = source_of(GroupCoordinator)
+    assert routine.count("await self._push_error_to_user(exc)") == 2  # Ours is awaited, too.
     closing = source_of(GroupCoordinator.close)
     assert closing.index("self._closing.set_result(None)") < closing.index("_coordination_task")
     # A version that names the instance: then follow_session needs no question of its own.
