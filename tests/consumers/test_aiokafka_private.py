@@ -34,8 +34,7 @@ from tests.consumers.batches import Record, record_batch, rows
 MakeTopic = Callable[..., str]
 
 
-def source_of(function: Any) -> str:
-    return inspect.getsource(function)
+source_of = inspect.getsource
 
 
 def test_versions_are_the_ones_that_were_read() -> None:
