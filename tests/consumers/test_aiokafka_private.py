@@ -1,7 +1,4 @@
-"""Each private member that aiokafka_private uses, and slabs read from Apache Kafka itself.
-
-The first half fails when an upgrade of aiokafka changes what is relied on.
-"""
+"""Each private member that aiokafka_private uses (an upgrade may fail these), and slabs from Kafka."""
 
 from __future__ import annotations
 
