@@ -1,4 +1,4 @@
-"""Each private member that aiokafka_private uses (an upgrade may fail these), and slabs from Kafka."""
+"""Private members that aiokafka_private uses (an upgrade may fail these), slabs from Kafka."""
 
 from __future__ import annotations
 
