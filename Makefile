@@ -20,7 +20,7 @@ HEADLESS ?=
 PYTEST ?=
 # Processes that share the tests, a file at a time, each with servers of its own; 0: none.
 WORKERS ?= logical
-IN_PARALLEL = -n $(WORKERS) --dist loadfile
+IN_PARALLEL = -n $(WORKERS) --maxprocesses 4 --dist loadfile
 # For `make chaos`: more words for the runner (CHAOS="--only 4 --seed 17").
 CHAOS ?=
 
