@@ -16,11 +16,14 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from consumers.aiokafka_private import abort_producer
 from consumers.security import NO_OPTIONS
 from stream.errors import ServerUnreachable
 
 # Below the brokers' default message.max.bytes (1,048,588), with room for a batch's header.
 MAX_BATCH_BYTES = 1_000_000
+# A broker that answers takes what is buffered at once; one that is away must not hold up a stop.
+_FLUSH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +106,18 @@ class ReliableProducer:
         self._producer = producer
 
     async def stop(self) -> None:
-        """Send what is buffered, within the bound, and close; safe to call at any time."""
+        """Send what is buffered, within seconds, and close; safe to call at any time."""
         producer, self._producer = self._producer, None
         if producer is None:
             return
         try:
-            async with asyncio.timeout(self._timeout_s):
-                await producer.stop()
+            async with asyncio.timeout(min(_FLUSH_S, self._timeout_s)):
+                await producer.flush()
         except TimeoutError:
             # The broker is away: what was not acknowledged was not called sent by anyone.
-            return
+            await abort_producer(producer)
+        else:
+            await producer.stop()
 
     async def send_all(self, topic: str, records: Iterable[Outgoing]) -> int:
         """Send records in order and wait for every acknowledgement; return how many.

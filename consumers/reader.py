@@ -209,7 +209,8 @@ class BroadcastReader:
     def _unreachable(self, what: str) -> ServerUnreachable:
         return ServerUnreachable(
             f"expected Kafka at {self._brokers} to answer within {self._max_outage_s:.0f} s, "
-            f"came {what}: start it, or correct the address"
+            f"came {what}: start it, or correct the address; "
+            "a worker started again goes on where it was"
         )
 
     async def _assign(self) -> None:

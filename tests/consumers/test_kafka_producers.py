@@ -10,6 +10,7 @@ from consumers.dead_letters import ORIGIN_HEADER, DeadLetterProducer
 from consumers.frame_producer import FrameProducer
 from consumers.producer import MAX_BATCH_BYTES, Outgoing, ReliableProducer
 from consumers.signal_publisher import SignalPublisher
+from consumers.topics import TopicSpec, ensure_topics
 from stream.errors import HeadwaterError, ServerUnreachable
 from stream.events import Reject
 
@@ -181,3 +182,25 @@ def test_a_missing_topic_is_an_error_within_the_bound(kafka):
             await producer.send_all("no-such-topic", [Outgoing(value=b"v")])
 
     with_producer(kafka, use, delivery_timeout_ms=1_500)
+
+
+def test_a_stop_does_not_wait_for_a_broker_that_is_away(kafka_server):
+    server = kafka_server()
+    asyncio.run(ensure_topics(server.bootstrap, [TopicSpec(name="frames", num_partitions=1)]))
+
+    async def run():
+        producer = ReliableProducer(server.bootstrap)
+        await producer.start()
+        await producer.send_all("frames", [Outgoing(value=b"one")])
+        ours = producer.aiokafka
+        server.kill()
+        waiting = asyncio.create_task(producer.send_all("frames", [Outgoing(value=b"2")]))
+        await asyncio.sleep(0)  # Its record is in a batch now.
+        async with asyncio.timeout(25):  # Less than the bound of a worker's stop.
+            await producer.stop()
+        # Nothing tries on behind our back.
+        assert ours._sender.sender_task.done()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(run())

@@ -82,7 +82,8 @@ def test_an_idle_worker_outlives_a_broker_restart_and_ends_where_kafka_stays_awa
     server.kill()
     assert worker.wait() == 1
     last_line = worker.log.splitlines()[-1]
-    assert last_line.startswith("headwater: expected an answer from Kafka within 12 s")
+    # Heartbeats and the readers listen; whoever notices first says it.
+    assert last_line.startswith("headwater: expected ") and "within 12 s" in last_line
     assert "goes on where it was" in last_line
     assert "Traceback" not in worker.log
 
