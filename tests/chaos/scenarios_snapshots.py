@@ -86,6 +86,7 @@ def snapshots_broken(world: World) -> Figures:
     detected = _detected(broken[0].read_bytes(), draw, count)
     assert detected == count, f"{count - detected} of {count} broken snapshots were read"
     _refuse_schema(world, draw.choice(broken))
+    broken = _newest(world)  # The worker that refused one may have replaced others before.
     for path in broken:
         path.write_bytes(_FAULTS[draw.choice(list(_FAULTS))](path.read_bytes(), draw))
     lost = broken[0].name.split(".")
