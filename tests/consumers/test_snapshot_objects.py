@@ -72,10 +72,10 @@ def test_a_whole_one_of_another_schema_is_refused_with_what_to_do(
     store = place.store()
     write(store, 5)
     with monkeypatch.context() as patch:
-        patch.setattr(snapshot, "SCHEMA_VERSION", 2)
+        patch.setattr(snapshot, "SCHEMA_VERSION", 3)
         write(store, 6)
     name = store.names("users", 0)[-1].file
-    with pytest.raises(StateMismatch, match=rf"{name} in .*expected .* 1, found 2; run .* or move"):
+    with pytest.raises(StateMismatch, match=rf"{name} in .*expected .* 2, found 3; run .* or move"):
         store.newest_valid("users", 0)
 
 

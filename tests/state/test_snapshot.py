@@ -1,5 +1,8 @@
 """The snapshot codec: what goes in comes out, and nothing broken does."""
 
+import struct
+from hashlib import blake2b
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,33 +73,52 @@ def of_version(version: int, monkeypatch: pytest.MonkeyPatch) -> bytes:
         return bytes_of(SMALL, {"next_offset": 7})
 
 
-@pytest.mark.parametrize("version", [0, 2, 99])
+@pytest.mark.parametrize("version", [0, 3, 99])
 def test_another_schema_version_is_refused_by_name(
     version: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(SnapshotSchema, match=f"version 1, found {version}"):
+    with pytest.raises(SnapshotSchema, match=f"version 1 or 2, found {version}"):
         decode(of_version(version, monkeypatch))
 
 
 def test_a_flipped_bit_in_the_version_is_damage_and_no_other_version() -> None:
     data = bytearray(bytes_of(SMALL, {}))
-    data[8] ^= 1
-    with pytest.raises(SnapshotInvalid, match="checksum"):
-        decode(bytes(data))
+    for bit in range(8):
+        data[8] ^= 1 << bit
+        with pytest.raises(SnapshotInvalid, match="checksum"):
+            decode(bytes(data))
+        data[8] ^= 1 << bit
+
+
+def test_the_first_version_had_another_checksum_and_is_read() -> None:
+    now = bytes_of(SMALL, {"next_offset": 7})
+    body = now[:8] + struct.pack("<I", 1) + now[12:-16]
+    first = body + blake2b(body, digest_size=32).digest()
+
+    arrays, meta = decode(first)
+
+    assert meta == {"next_offset": 7}
+    for name, array in SMALL.items():
+        np.testing.assert_array_equal(arrays[name], array)
+    for position in range(0, len(first), 7):
+        broken = bytearray(first)
+        broken[position] ^= 1 << position % 8
+        with pytest.raises(SnapshotInvalid):
+            decode(bytes(broken))
 
 
 def test_older_versions_migrate_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    old = of_version(1, monkeypatch)
-    monkeypatch.setattr(snapshot, "SCHEMA_VERSION", 3)
-    monkeypatch.setitem(snapshot.MIGRATIONS, 2, lambda arrays, meta: (arrays, {**meta, "to": 3}))
-    with pytest.raises(SnapshotSchema, match="version 2 or 3, found 1"):
+    old = of_version(2, monkeypatch)
+    monkeypatch.setattr(snapshot, "SCHEMA_VERSION", 4)
+    monkeypatch.setitem(snapshot.MIGRATIONS, 3, lambda arrays, meta: (arrays, {**meta, "to": 4}))
+    with pytest.raises(SnapshotSchema, match="version 1 or 3 or 4, found 2"):
         decode(old)
     monkeypatch.setitem(
-        snapshot.MIGRATIONS, 1, lambda arrays, meta: ({**arrays, "new": arrays["a"] + 1}, meta)
+        snapshot.MIGRATIONS, 2, lambda arrays, meta: ({**arrays, "new": arrays["a"] + 1}, meta)
     )
     arrays, meta = decode(old)
     np.testing.assert_array_equal(arrays["new"], SMALL["a"] + 1)
-    assert meta == {"next_offset": 7, "to": 3}
+    assert meta == {"next_offset": 7, "to": 4}
 
 
 def test_objects_are_refused() -> None:
