@@ -51,6 +51,11 @@ class Result:
         """Whether everything that was asked holds."""
         return not self.failure and self.verdicts.holds
 
+    @property
+    def has_broken_off(self) -> bool:
+        """Whether it was not played to its end, and nothing was seen that does not hold."""
+        return bool(self.failure) and self.verdicts.holds
+
     def as_json(self) -> dict[str, Any]:
         """Return everything as one object."""
         return {

@@ -57,6 +57,9 @@ def play(scenario: Scenario, *, seed: int, kafka: KafkaServer, folder: Path) -> 
 
 
 def _take_figures(result: Result, world: World) -> None:
+    if result.failure:  # Its samples were not judged: what must never be seen counts all the same.
+        result.verdicts.take("I2", [*world.commits.ahead, *world.offsets.ahead])
+        result.verdicts.take("I4", world.lists.went_back)
     result.recovery_s = max(world.recoveries_s, default=None)
     result.replayed = world.replayed
     result.stale_s = world.lists.stale_s_max
@@ -80,6 +83,13 @@ def broker(folder: Path, shared: KafkaServer, scenario: Scenario) -> Iterator[Ka
         own.kill()
 
 
+def play_in(place: Path, scenario: Scenario, *, seed: int, shared: KafkaServer) -> Result:
+    """Play one scenario in a folder of its own."""
+    place.mkdir(parents=True)
+    with broker(place, shared, scenario) as kafka:
+        return play(scenario, seed=seed, kafka=kafka, folder=place)
+
+
 def chosen(arguments: argparse.Namespace) -> list[Scenario]:
     """Return the scenarios to play."""
     found = all_scenarios()
@@ -100,6 +110,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--all", action="store_true", help="every scenario, not the quick tier")
     parser.add_argument("--only", action="append", default=[], help="a number or a name; repeats")
     parser.add_argument("--seed", type=int, help="as a line names it; drawn where not given")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="play one that broke off a second time; what was seen not to hold stays",
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--table", type=Path, help="page whose rows are written anew")
     parser.add_argument("--machine", default=machine(), help="said above the table")
@@ -126,15 +141,16 @@ def main(words: Sequence[str]) -> int:
         try:
             for index, each in enumerate(scenarios):
                 place = folder / f"{each.number:02d}-{index}"
-                place.mkdir(parents=True)
-                with broker(place, shared, each) as kafka:
-                    results.append(play(each, seed=seed, kafka=kafka, folder=place))
-                print(line(results[-1]), file=out, flush=True)
+                result = play_in(place, each, seed=seed, shared=shared)
+                if arguments.again and result.has_broken_off:
+                    print(f"{line(result)}: played again", file=out, flush=True)
+                    place = folder / f"{each.number:02d}-{index}-again"
+                    result = play_in(place, each, seed=seed, shared=shared)
+                results.append(result)
+                print(line(result), file=out, flush=True)
                 if arguments.table:
                     commit = commit_of_checkout()
-                    put_row(
-                        arguments.table, row(results[-1], commit=commit, machine=arguments.machine)
-                    )
+                    put_row(arguments.table, row(result, commit=commit, machine=arguments.machine))
         finally:
             shared.kill()
     seconds = time.monotonic() - begin_s

@@ -46,6 +46,15 @@ def test_what_does_not_hold_is_no_success(field: str) -> None:
     assert not result.is_good and line(result).startswith("FAIL")
 
 
+def test_only_what_broke_off_without_a_violation_is_played_again() -> None:
+    result = Result(scenario(), seed=1)
+    assert not result.has_broken_off
+    result.failure = "AssertionError (until): not within 120 s: a list is written again"
+    assert result.has_broken_off and not result.is_good
+    result.verdicts.take("I4", ["u1: 5 to 4"])
+    assert not result.has_broken_off and not result.is_good
+
+
 def test_a_violation_stays_whatever_is_found_later() -> None:
     verdicts = Verdicts()
     verdicts.take("I1", "3 keys differ")
