@@ -17,6 +17,7 @@ from consumers.cli_data import JsonFlag, kafka_of, redis_of
 from consumers.configuration import load_settings
 from consumers.console import print_summary, progress_bar, say
 from consumers.demo import DemoOptions, run_demo
+from consumers.interrupts import interrupts_end_quietly
 from consumers.outputs import check_file
 from consumers.produce import produce_interactions
 from consumers.redis_client import without_password
@@ -146,7 +147,8 @@ def worker(
     Example: `HEADWATER_KAFKA=localhost:9092 HEADWATER_REDIS=redis://localhost:6379/0
     headwater worker`
     """
-    from consumers.run_worker import run_worker
+    with interrupts_end_quietly():
+        from consumers.run_worker import run_worker
 
     settings = load_settings()
     crash_points.arm(os.environ.get(crash_points.VARIABLE, ""))

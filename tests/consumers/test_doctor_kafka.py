@@ -15,7 +15,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner
 
-from consumers.cli import app
+from consumers.commands import app
 from consumers.configuration import load_settings
 from consumers.doctor import examine
 from consumers.doctor_kafka import judge_replication, look_at_kafka
