@@ -268,6 +268,7 @@ def _make_losses(
         engine=engine,
         state=worker.state,
         queue=worker.queue,
+        owed_rows=worker.ledger.user_rows,
         mark=worker.refresh.mark,
         find_missing=sink.find_missing,
         is_caught_up=partial(worker.ownership.is_caught_up, topics.interactions),
