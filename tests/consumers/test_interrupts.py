@@ -60,7 +60,6 @@ def interrupted(command: str, at: str, number: signal.Signals) -> tuple[int, lis
         "numba.core.config",
         "consumers",  # Between the package and the command.
         "typer",
-        "aiokafka.errors",
         "consumers.commands",
     ],
 )
