@@ -20,6 +20,7 @@ HEADLESS ?=
 PYTEST ?=
 # Processes that share the tests, a file at a time, each with servers of its own; 0: none.
 WORKERS ?= logical
+TESTS = $(BIN)/python -m pytest tests $(ROOMS) -q $(IN_PARALLEL)
 IN_PARALLEL = -n $(WORKERS) --maxprocesses 4 --dist loadfile
 # For `make chaos`: more words for the runner (CHAOS="--only 4 --seed 17").
 CHAOS ?=
@@ -28,9 +29,11 @@ DEMO_FLAGS := $(if $(SECONDS),--seconds $(SECONDS)) $(if $(EVENTS),--events $(EV
   $(if $(SPEED),--speed $(SPEED)) $(if $(filter-out 0,$(HEADLESS)),--headless --json)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix test-integration chaos chaos-full chaos-mutants bench install lint audit
+.PHONY: help demo test check fix test-integration chaos chaos-full chaos-mutants bench install lint style audit
 # bash would take an exported SECONDS as its clock; nothing below reads these from the environment.
 unexport SECONDS EVENTS SPEED HEADLESS
+# Where nothing may be kept each process of a run compiles every module anew, tests twice.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## print this
 	@echo "Headwater: streaming recommendations. Usage: make TARGET [NAME=VALUE]"
@@ -44,18 +47,30 @@ help: ## print this
 demo: $(STAMP) ## everything at once: Kafka, Redis, one worker, simulated users, a live view
 	@$(BIN)/headwater demo $(DEMO_FLAGS)
 
-test: lint ## check, and every test against Apache Kafka and Redis; ends with what was skipped and why
-	$(BIN)/python -m pytest tests $(ROOMS) -q $(IN_PARALLEL) $(PYTEST)
+# Types are checked beside the tests, half a minute of one core where nothing is cached. Either of
+# the two fails the target; mypy speaks, last, where it has something to say. Ctrl-C ends both.
+define with_types
+$(info $(BIN)/mypy, beside) $(info $(1)) @said=$$(mktemp); \
+  $(BIN)/mypy >"$$said" 2>&1 & mypy=$$!; \
+  trap 'kill $$mypy 2>/dev/null; rm -f "$$said"' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
+  $(1); tests=$$?; \
+  wait $$mypy; types=$$?; [ $$types -eq 0 ] || cat "$$said"; \
+  if [ $$tests -eq 0 ]; then exit $$types; else exit $$tests; fi
+endef
 
-check: lint ## format, lint, types, import contracts, tests without servers, documentation tests
-	$(BIN)/python -m pytest tests $(ROOMS) -q $(IN_PARALLEL) \
-	  -m "not kafka and not redis and not simulation" $(PYTEST)
+test: style ## check, and every test against Apache Kafka and Redis; ends with what was skipped and why
+	$(call with_types,$(TESTS) $(PYTEST))
 
-lint: $(STAMP)
+check: style ## format, lint, types, import contracts, tests without servers, documentation tests
+	$(call with_types,$(TESTS) -m "not kafka and not redis and not simulation" $(PYTEST))
+
+style: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lint: style
+	$(BIN)/mypy
 
 fix: $(STAMP) ## format the code and repair what the linter can
 	$(BIN)/ruff format $(CODE)

@@ -7,6 +7,11 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from consumers.interrupts import end_quietly, is_command
+
+if is_command():
+    end_quietly()  # Until all is imported: ``consumers.cli`` takes it back.
+
 from consumers.kernel_cache import use_kernel_cache
 
 # Before any module with kernels is imported: numba looks at the folder when it decorates.

@@ -87,14 +87,7 @@ class Worker:
             is_cluster=settings.sink.cluster,
             client_options=redis_options(settings.redis_security, redis_url),
         )
-        self.sink = RedisSink(
-            self.redis,
-            epoch=settings.epoch,
-            ttl_ms=settings.sink.ttl_s * 1000,
-            retention_ms=topics.retention_ms,
-            explain=settings.explain,
-            max_pipeline=settings.sink.max_batch,
-        )
+        self.sink = self._make_sink()
         self.publisher = SignalPublisher(self.producer, item_signals=topics.item_signals)
         self.erasures = Erasures(
             self.sink, epoch=settings.epoch, max_waiting=settings.sink.max_erasures
@@ -106,7 +99,32 @@ class Worker:
         self.ranker = choose_ranker(settings)
         self.ownership = self._make_ownership()
         self.refresh, self.stats = self._make_refresh()
-        self.handlers = SlabHandlers(
+        self.handlers = self._make_handlers()
+        self.readers = self._make_readers()
+        self.app = self._make_app()
+        probes = WorkerProbes(self)
+        self.watchdog = Watchdog(
+            probe=probes.activities,
+            end=end_process,
+            limit_ms=round(settings.worker.watchdog_s * 1000),
+        )
+        self.health = self._make_health(probes)
+        self.metering.follow(self, wall_ms=wall_ms, now_s=time.monotonic)
+
+    def _make_sink(self) -> RedisSink:
+        settings = self._settings
+        return RedisSink(
+            self.redis,
+            epoch=settings.epoch,
+            ttl_ms=settings.sink.ttl_s * 1000,
+            retention_ms=settings.topics.retention_ms,
+            explain=settings.explain,
+            max_pipeline=settings.sink.max_batch,
+        )
+
+    def _make_handlers(self) -> SlabHandlers:
+        topics = self._settings.topics
+        return SlabHandlers(
             pipeline=self.pipeline,
             state=self.state,
             ownership=self.ownership,
@@ -120,28 +138,26 @@ class Worker:
             on_fold=self.metering.on_fold,
             interactions=topics.interactions,
             item_deltas=topics.item_deltas,
-            max_waiting_bytes=2 * settings.worker.max_slab_bytes,
+            max_waiting_bytes=2 * self._settings.worker.max_slab_bytes,
         )
+
+    def _make_readers(self) -> tuple[BroadcastReader, ...]:
+        topics = self._settings.topics
         read = ((topics.items, self._on_items), (topics.item_signals, self._on_signals))
-        silence_s = settings.worker.kafka_timeout_s
-        self.readers = tuple(
+        return tuple(
             BroadcastReader(
-                brokers=brokers,
+                brokers=self._brokers,
                 topics=[name],
                 on_slab=each,
-                max_outage_s=silence_s,
-                connection=kafka,
+                max_outage_s=self._settings.worker.kafka_timeout_s,
+                connection=self._kafka_options,
             )
             for name, each in read
         )
-        self.app = self._make_app()
-        probes = WorkerProbes(self)
-        self.watchdog = Watchdog(
-            probe=probes.activities,
-            end=end_process,
-            limit_ms=round(settings.worker.watchdog_s * 1000),
-        )
-        self.health = HealthServer(
+
+    def _make_health(self, probes: WorkerProbes) -> HealthServer:
+        settings = self._settings
+        return HealthServer(
             registry=self.registry,
             why_stuck=self.watchdog.why_stuck,
             why_not_ready=probes.why_not_ready,
@@ -150,7 +166,6 @@ class Worker:
             host=settings.worker.health_host,
             port=settings.worker.health_port,
         )
-        self.metering.follow(self, wall_ms=wall_ms, now_s=time.monotonic)
 
     def _make_ownership(self) -> Ownership:
         settings = self._settings

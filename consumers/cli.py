@@ -1,113 +1,24 @@
-"""The command ``headwater``: one line per failure, an exit code, help with examples.
+"""The command ``headwater``: where its process begins.
 
-Exit codes: 0 done; 1 something was lost or a server was unreachable; 2 bad arguments or settings.
+Importing what the commands need takes a second or more. Ctrl-C is to be as quiet in it as later,
+so that nothing heavy is imported here; the commands are in :mod:`consumers.commands`.
 """
-
-# ruff: noqa: E402 - first of all, what the imports themselves need.
 
 from __future__ import annotations
 
-import gc
-
-gc.disable()  # What is imported stays; to look through it again and again costs a sixth of it.
-
-import logging
-
-import typer
-from aiokafka.errors import KafkaError
-from redis.exceptions import RedisError
-
-from consumers import (
-    cli_checks,
-    cli_data,
-    cli_dead_letters,
-    cli_erased,
-    cli_evaluate,
-    cli_learn,
-    cli_run,
-    cli_state,
-)
-from consumers.console import errors
-from consumers.log_repeats import HoldRepeats
-from stream.errors import ConfigurationError, HeadwaterError
-
-gc.freeze()
-gc.enable()
-
-_LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "numba")
-
-app = typer.Typer(
-    help="Headwater: streaming recommendations. Events in by Kafka, lists out by Redis.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
-for command in (
-    cli_run.demo,
-    cli_run.up,
-    cli_run.worker,
-    cli_run.simulate,
-    cli_data.produce,
-    cli_data.replay,
-    cli_data.recs,
-    cli_state.similar,
-    cli_state.explain,
-    cli_state.inspect,
-    cli_evaluate.evaluate,
-    cli_learn.train,
-    cli_checks.bench,
-    cli_checks.doctor,
-):
-    app.command()(command)
-app.command("verify-erased")(cli_erased.verify_erased_user)
-app.add_typer(cli_dead_letters.app, name="dead-letters", no_args_is_help=True)
-
-
-@app.callback()
-def _root(
-    log_level: str = typer.Option("INFO", help="DEBUG, INFO, WARNING or ERROR; logs go to stderr."),
-) -> None:
-    """Set up logging for every command."""
-    level = logging.getLevelNamesMapping().get(log_level.upper())
-    if level is None:
-        message = f"--log-level: expected DEBUG, INFO, WARNING or ERROR, got {log_level!r}"
-        raise ConfigurationError(message)
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for noisy in _LIBRARIES:
-        logging.getLogger(noisy).setLevel(max(level, logging.ERROR))
-    if level > logging.DEBUG:
-        repeats = HoldRepeats(_LIBRARIES)
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(repeats)
-            handler.addFilter(_without_trace)
-            handler.addFilter(_is_not_said_anyway)
-
-
-def _without_trace(record: logging.LogRecord) -> bool:
-    """Drop the trace of an error that explains itself; Faust logs one for whatever crashes."""
-    if record.exc_info and isinstance(record.exc_info[1], HeadwaterError | None):
-        record.exc_info = None
-    return True
-
-
-def _is_not_said_anyway(record: logging.LogRecord) -> bool:
-    """Drop aiokafka's line on a broker to bootstrap from: the command's own line names it."""
-    return not (record.name == "aiokafka" and str(record.msg).startswith('Unable connect to "'))
+from consumers.interrupts import INTERRUPTED, end_quietly, interrupts_end_quietly
 
 
 def main() -> None:
     """Run the command line; every failure of the world is one line on stderr."""
     try:
-        app()
+        with interrupts_end_quietly():
+            from consumers.commands import run
+        run()
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    except ConfigurationError as error:
-        errors.print(f"headwater: {error}", markup=False)
-        raise SystemExit(2) from None
-    except (HeadwaterError, KafkaError, RedisError, OSError) as error:
-        # A TimeoutError, of which OSError is a base, often says nothing.
-        errors.print(f"headwater: {str(error) or type(error).__name__}", markup=False)
-        raise SystemExit(1) from None
+        raise SystemExit(INTERRUPTED) from None
+    finally:
+        end_quietly()  # Python takes some tenths of a second to end.
 
 
 if __name__ == "__main__":

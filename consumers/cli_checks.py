@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -98,20 +98,8 @@ def bench(
     if unknown:
         message = f"expected benchmarks out of {', '.join(known)}; got {', '.join(unknown)}"
         raise ConfigurationError(message)
-    results = {}
-    failures = {}
-    wanted = names or known
     started = time.monotonic()
-    with progress_bar("benchmarks", total=len(wanted)) as bar:
-        for done, name in enumerate(wanted):
-            bar.update(done)
-            outcome = run_benchmark(name, is_full=is_full)
-            if outcome.error:
-                failures[name] = outcome.error
-                say(f"{name}: {outcome.error}")
-            else:
-                results[name] = outcome.figures
-        bar.update(len(wanted))
+    results, failures = _run_benchmarks(names or known, is_full=is_full)
     seconds = round(time.monotonic() - started, 1)
     if as_json:
         summary = {
@@ -126,6 +114,24 @@ def bench(
         _show_figures(results)
     if failures:
         raise typer.Exit(1)
+
+
+def _run_benchmarks(
+    names: Sequence[str], *, is_full: bool
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """Return figures and failures by name."""
+    results, failures = {}, {}
+    with progress_bar("benchmarks", total=len(names)) as bar:
+        for done, name in enumerate(names):
+            bar.update(done)
+            outcome = run_benchmark(name, is_full=is_full)
+            if outcome.error:
+                failures[name] = outcome.error
+                say(f"{name}: {outcome.error}")
+            else:
+                results[name] = outcome.figures
+        bar.update(len(names))
+    return results, failures
 
 
 def _show_figures(results: Mapping[str, Mapping[str, Any]]) -> None:

@@ -43,6 +43,13 @@ ItemsOption = Annotated[
 LimitOption = Annotated[
     int | None, typer.Option(min=1, help="Take only the first lines (a data set's first rows).")
 ]
+SpeedOption = Annotated[
+    float | None, typer.Option(min=0.001, help="Times real time; as fast as it goes without.")
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(help="Progress file: a stopped run goes on behind its last acknowledgement."),
+]
 
 
 def kafka_of(settings: Settings, option: str | None) -> str:
@@ -73,15 +80,10 @@ def redis_of(settings: Settings, option: str | None) -> str:
 def produce(
     log: LogArgument,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers.")] = None,
-    speed: Annotated[
-        float | None, typer.Option(min=0.001, help="Times real time; as fast as it goes without.")
-    ] = None,
+    speed: SpeedOption = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second.")] = None,
     start: Annotated[int, typer.Option(min=0, help="Lines to skip: next_index of a run.")] = 0,
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="Progress file: a stopped run goes on behind its last acknowledgement."),
-    ] = None,
+    resume: ResumeOption = None,
     limit: LimitOption = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -42,33 +42,35 @@ def verify_erased_user(
                 on_progress=bar.update,
             )
         )
-    is_fine = all(each.status not in ("found", "unknown") for each in findings)
     untils = [each.until_ms for each in findings if each.until_ms is not None]
     summary = {
         "user_hash": user_hash(user),
-        "is_fine": is_fine,
+        "is_fine": all(each.status not in ("found", "unknown") for each in findings),
         "is_gone": all(each.status == "none" for each in findings),
         "erased_at_ms": erased.time_ms if erased else None,
         "is_back": bool(erased and erased.is_back),
         "until_ms": max(untils, default=None),
     }
     if as_json:
-        stores = [
-            {
-                "store": each.store,
-                "status": each.status,
-                "found": each.found,
-                "until_ms": each.until_ms,
-                "text": each.text,
-            }
-            for each in findings
-        ]
-        print_summary({**summary, "stores": stores}, as_json=True)
+        print_summary({**summary, "stores": _stores(findings)}, as_json=True)
     else:
         _show(findings)
         print_summary(summary, as_json=False)
-    if not is_fine:
+    if not summary["is_fine"]:
         raise typer.Exit(1)
+
+
+def _stores(findings: list[StoreFinding]) -> list[dict[str, object]]:
+    return [
+        {
+            "store": each.store,
+            "status": each.status,
+            "found": each.found,
+            "until_ms": each.until_ms,
+            "text": each.text,
+        }
+        for each in findings
+    ]
 
 
 def _show(findings: list[StoreFinding]) -> None:

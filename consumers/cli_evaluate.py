@@ -29,60 +29,72 @@ RepeatsOption = Annotated[
         autocompletion=lambda: ["allow", "exclude"],
     ),
 ]
+LogsArgument = Annotated[
+    list[str], typer.Argument(metavar="LOG...", help="Wire logs, or data sets' folders.")
+]
+SourceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help=f"A source alone: {', '.join(SOURCES)}; or all. May be repeated.",
+        autocompletion=lambda: [*SOURCES, _ALL],
+    ),
+]
+RankerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help=f"A ranker over all sources: {', '.join(RANKERS)}; or all.",
+        autocompletion=lambda: [*RANKERS, _ALL],
+    ),
+]
+CompareOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Sources or rankers to compare with the first one, user by user.",
+        autocompletion=lambda: [*SOURCES, *RANKERS],
+    ),
+]
+WarmupOption = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=0.99, help="Share of the stream that is only learned; 0.2."),
+]
+WarmupHoursOption = Annotated[
+    float | None, typer.Option(min=0.0, help="Hours of event time only learned, beside; 0.")
+]
+EveryOption = Annotated[int | None, typer.Option(min=1, help="Test every K-th event; 1.")]
+LiveOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--live/--no-live",
+        help="Also report with neighbours read without delay; done for one contender.",
+    ),
+]
+ResamplesOption = Annotated[int, typer.Option(min=100, help="Samples of users to compare by.")]
+PlotOption = Annotated[Path | None, typer.Option(help="Learning curves by decile, as PNG.")]
+TableOption = Annotated[
+    Path | None, typer.Option(help="Markdown page: a row per log and contender goes into it.")
+]
+PerLogOption = Annotated[
+    Path | None,
+    typer.Option(help="TOML: per log how much is tested, and settings tuned for it, beside."),
+]
 
 
 def evaluate(
-    logs: Annotated[
-        list[str], typer.Argument(metavar="LOG...", help="Wire logs, or data sets' folders.")
-    ],
-    source: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"A source alone: {', '.join(SOURCES)}; or all. May be repeated.",
-            autocompletion=lambda: [*SOURCES, _ALL],
-        ),
-    ] = None,
-    ranker: Annotated[
-        list[str] | None,
-        typer.Option(
-            help=f"A ranker over all sources: {', '.join(RANKERS)}; or all.",
-            autocompletion=lambda: [*RANKERS, _ALL],
-        ),
-    ] = None,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Sources or rankers to compare with the first one, user by user.",
-            autocompletion=lambda: [*SOURCES, *RANKERS],
-        ),
-    ] = None,
-    warmup: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=0.99, help="Share of the stream that is only learned; 0.2."),
-    ] = None,
-    warmup_hours: Annotated[
-        float | None, typer.Option(min=0.0, help="Hours of event time only learned, beside; 0.")
-    ] = None,
-    every: Annotated[int | None, typer.Option(min=1, help="Test every K-th event; 1.")] = None,
+    logs: LogsArgument,
+    source: SourceOption = None,
+    ranker: RankerOption = None,
+    compare: CompareOption = None,
+    warmup: WarmupOption = None,
+    warmup_hours: WarmupHoursOption = None,
+    every: EveryOption = None,
     repeats: RepeatsOption = None,
-    live: Annotated[
-        bool | None,
-        typer.Option(
-            "--live/--no-live",
-            help="Also report with neighbours read without delay; done for one contender.",
-        ),
-    ] = None,
+    live: LiveOption = None,
     items: ItemsOption = None,
     limit: LimitOption = None,
-    resamples: Annotated[int, typer.Option(min=100, help="Samples of users to compare by.")] = 1000,
-    plot: Annotated[Path | None, typer.Option(help="Learning curves by decile, as PNG.")] = None,
-    table: Annotated[
-        Path | None, typer.Option(help="Markdown page: a row per log and contender goes into it.")
-    ] = None,
-    per_log: Annotated[
-        Path | None,
-        typer.Option(help="TOML: per log how much is tested, and settings tuned for it, beside."),
-    ] = None,
+    resamples: ResamplesOption = 1000,
+    plot: PlotOption = None,
+    table: TableOption = None,
+    per_log: PerLogOption = None,
     overrides: SetOption = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -93,13 +105,7 @@ def evaluate(
     Example: `headwater evaluate log.jsonl --compare trending --compare fusion --json`
     """
     names = _contenders(source or (), ranker or (), compare or ())
-    if items is not None and len(logs) > 1:
-        message = f"--items: expected one log with an items log, got {len(logs)} logs"
-        raise ConfigurationError(message)
-    if plot is not None:
-        _check_plot(plot)
-    if table is not None:
-        check_file("--table", table)
+    _check_paths(logs, items, plot, table)
     plan = Plan(
         names=names,
         compared=tuple(dict.fromkeys(compare)) if compare else names,
@@ -116,16 +122,33 @@ def evaluate(
     plans = read_log_plans(per_log) if per_log else {}
     found = _evaluate(logs, plan, plans, table, as_json=as_json)
     if plot is not None:
-        curves = {
-            name: {run["what"]: run["by_decile"] for run in each.runs}
-            for name, each in zip(_names(found), found, strict=True)
-        }
-        plot_curves(curves, plot)
-        say(f"curves: {plot}")
+        _draw(found, plot)
     if as_json:
         one = found[0].as_json()
         many = {"logs": [each.as_json() for each in found]}
         typer.echo(json.dumps(one if len(found) == 1 else many))
+
+
+def _check_paths(
+    logs: Sequence[str], items: str | None, plot: Path | None, table: Path | None
+) -> None:
+    """Refuse what could only fail at the end of a long run."""
+    if items is not None and len(logs) > 1:
+        message = f"--items: expected one log with an items log, got {len(logs)} logs"
+        raise ConfigurationError(message)
+    if plot is not None:
+        _check_plot(plot)
+    if table is not None:
+        check_file("--table", table)
+
+
+def _draw(found: list[Evaluation], plot: Path) -> None:
+    curves = {
+        name: {run["what"]: run["by_decile"] for run in each.runs}
+        for name, each in zip(_names(found), found, strict=True)
+    }
+    plot_curves(curves, plot)
+    say(f"curves: {plot}")
 
 
 def _evaluate(

@@ -17,6 +17,7 @@ from consumers.cli_data import JsonFlag, kafka_of, redis_of
 from consumers.configuration import load_settings
 from consumers.console import print_summary, progress_bar, say
 from consumers.demo import DemoOptions, run_demo
+from consumers.interrupts import interrupts_end_quietly
 from consumers.outputs import check_file
 from consumers.produce import produce_interactions
 from consumers.redis_client import without_password
@@ -146,7 +147,8 @@ def worker(
     Example: `HEADWATER_KAFKA=localhost:9092 HEADWATER_REDIS=redis://localhost:6379/0
     headwater worker`
     """
-    from consumers.run_worker import run_worker
+    with interrupts_end_quietly():
+        from consumers.run_worker import run_worker
 
     settings = load_settings()
     crash_points.arm(os.environ.get(crash_points.VARIABLE, ""))
@@ -208,34 +210,36 @@ def simulate(
     if out is not None:
         print_summary(write_logs(simulator, out, items_out, seconds), as_json=as_json)
         return
-    brokers = kafka_of(settings, kafka)
-
-    async def run() -> dict[str, object]:
-        async with stop_on_signals() as stop:
-            asyncio.get_running_loop().call_later(seconds, stop.set)
-            with progress_bar("simulating") as bar:
-                report = await produce_interactions(
-                    simulator.blocks(),
-                    brokers=brokers,
-                    topic=settings.topics.interactions,
-                    items_topic=settings.topics.items,
-                    speed=1.0,
-                    on_progress=lambda each: bar.update(each.acknowledged),
-                    stop=stop,
-                    client_options=kafka_options(settings.kafka_security),
-                )
-        return {
-            "produced": report.produced,
-            "acknowledged": report.acknowledged,
-            "failed": report.failed,
-            "duplicates_sent": report.duplicates_sent,
-            "error": report.error,
-        }
-
-    summary = asyncio.run(run())
+    summary = asyncio.run(_produce(simulator, settings, kafka_of(settings, kafka), seconds))
     print_summary(summary, as_json=as_json)
     if summary["failed"] or summary["error"]:
         raise typer.Exit(1)
+
+
+async def _produce(
+    simulator: Simulator, settings: Settings, brokers: str, seconds: float
+) -> dict[str, object]:
+    """Produce so many seconds of a world as they pass; return the summary."""
+    async with stop_on_signals() as stop:
+        asyncio.get_running_loop().call_later(seconds, stop.set)
+        with progress_bar("simulating") as bar:
+            report = await produce_interactions(
+                simulator.blocks(),
+                brokers=brokers,
+                topic=settings.topics.interactions,
+                items_topic=settings.topics.items,
+                speed=1.0,
+                on_progress=lambda each: bar.update(each.acknowledged),
+                stop=stop,
+                client_options=kafka_options(settings.kafka_security),
+            )
+    return {
+        "produced": report.produced,
+        "acknowledged": report.acknowledged,
+        "failed": report.failed,
+        "duplicates_sent": report.duplicates_sent,
+        "error": report.error,
+    }
 
 
 def _check_logs(out: Path | None, items_out: Path | None) -> None:

@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -117,9 +118,7 @@ async def replay_letters(
         if producer is not None:
             await producer.start()
 
-        async def count(topic: str) -> int:
-            return await count_partitions(brokers, topic, client_options=client_options)
-
+        count = partial(count_partitions, brokers, client_options=client_options)
         originals = _originals(
             consumer, brokers, letters, report, on_gone, count, newest_holds=newest_holds
         )
@@ -127,8 +126,7 @@ async def replay_letters(
             copies = await _mended(batch, mend, report)  # 2
             if producer is not None:
                 await _send(producer, copies)  # 3
-                done = [Outgoing(value=None, key=copy.letter.place.encode()) for copy in copies]
-                await producer.send_all(dead_letters, done)  # 4
+                await producer.send_all(dead_letters, _done(copies))  # 4
             for copy in copies:
                 report.replayed += 1
                 report.topics[copy.letter.topic] += 1
@@ -138,6 +136,11 @@ async def replay_letters(
         if producer is not None:
             await producer.stop()
     return report
+
+
+def _done(copies: Sequence[Copy]) -> list[Outgoing]:
+    """Return the records that say that letters are done with."""
+    return [Outgoing(value=None, key=copy.letter.place.encode()) for copy in copies]
 
 
 async def _send(producer: ReliableProducer, copies: Sequence[Copy]) -> None:

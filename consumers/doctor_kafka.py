@@ -37,11 +37,8 @@ async def look_at_kafka(
     try:
         options = kafka_options(settings.kafka_security)
     except ConfigurationError as error:
-        return [
-            Finding(
-                check="kafka.security", status="fail", text=str(error), advice="correct the setting"
-            )
-        ]
+        advice = "correct the setting"
+        return [Finding(check="kafka.security", status="fail", text=str(error), advice=advice)]
     try:
         specs = topic_specs(settings.topics)
         # First: kafka-python leaves sockets open where no broker answers.

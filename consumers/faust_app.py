@@ -80,6 +80,27 @@ class App(faust.App):
         )
 
 
+# Of every worker's app.
+_ALWAYS: dict[str, Any] = {
+    "autodiscover": False,
+    "web_enabled": False,
+    "store": "memory://",
+    "key_serializer": "raw",
+    "value_serializer": "raw",
+    "agent_supervisor": CrashingSupervisor,
+    "TableManager": NoTables,
+    "consumer_auto_offset_reset": "earliest",
+    "broker_max_poll_interval": _MAX_POLL_INTERVAL_S,
+    "topic_allow_declare": False,
+    "topic_disable_leader": True,
+    # 0 would silently swap in an assignor that does not keep partitions where they are.
+    "table_standby_replicas": 1,
+    "stream_wait_empty": False,
+    # Of the agent's own queue; a topic's maxsize is not handed on to it.
+    "stream_buffer_maxsize": MAX_WAITING_SLABS,
+}
+
+
 def create_app(
     *,
     brokers: str,
@@ -119,30 +140,15 @@ def create_app(
     TRANSPORTS.aliases.setdefault("slab", "consumers.transport:Transport")
     _raise_record_logging()
     settings: dict[str, Any] = {
+        **_ALWAYS,
         "broker": [URL(f"slab://{broker.strip()}") for broker in brokers.split(",")],
         "datadir": str(data_dir),
-        "autodiscover": False,
-        "web_enabled": False,
-        "store": "memory://",
-        "key_serializer": "raw",
-        "value_serializer": "raw",
-        "agent_supervisor": CrashingSupervisor,
-        "TableManager": NoTables,
-        "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": max_slab_bytes,
         "consumer_group_instance_id": instance_id,
         "broker_session_timeout": session_timeout_s,
         "broker_heartbeat_interval": min(session_timeout_s / 5, MAX_HEARTBEAT_S),
         "broker_request_timeout": max(request_timeout_s, session_timeout_s),
         "broker_commit_interval": commit_interval_s,
-        "broker_max_poll_interval": _MAX_POLL_INTERVAL_S,
-        "topic_allow_declare": False,
-        "topic_disable_leader": True,
-        # 0 would silently swap in an assignor that does not keep partitions where they are.
-        "table_standby_replicas": 1,
-        "stream_wait_empty": False,
-        # Of the agent's own queue; a topic's maxsize is not handed on to it.
-        "stream_buffer_maxsize": MAX_WAITING_SLABS,
     }
     app = App(group, **{**settings, **faust_settings})
     app.ledger = ledger

@@ -256,51 +256,33 @@ def _make_losses(
     wall_ms: Callable[[], int],
 ) -> LossWatch:
     """Make what looks after Redis: users' lists, similar items, tombstones."""
-    engine, sink, topics = worker.engine, worker.sink, settings.topics
-    ttl_ms = settings.sink.ttl_s * 1000
-
-    async def write_similar(partition: int, item_ids: Sequence[bytes]) -> None:
-        batch = await worker.state.run(similar_to, engine, partition, item_ids)
-        if batch is not None:
-            await sink.write_similar(batch, generated_at_ms=wall_ms())
-
-    lists = LostLists(
-        engine=engine,
-        state=worker.state,
-        queue=worker.queue,
-        mark=worker.refresh.mark,
-        find_missing=sink.find_missing,
-        is_caught_up=partial(worker.ownership.is_caught_up, topics.interactions),
-        ttl_ms=ttl_ms,
-        num_script_loads=lambda: sink.num_script_loads,
-    )
-    similar = SimilarView(
-        engine=engine,
-        pacers=pacers,
-        write_similar=write_similar,
-        is_caught_up=partial(worker.ownership.is_caught_up, topics.item_deltas),
-        ttl_ms=ttl_ms,
-    )
-    tombstones = TombstoneView(
-        engine=engine,
-        write_tombstones=sink.write_tombstones,
-        num_waiting=worker.erasures.__len__,
-        epoch=settings.epoch,
-        retention_ms=topics.retention_ms,
-    )
-    state, find = worker.state, sink.find_missing
+    state, sink, topics = worker.state, worker.sink, settings.topics
+    find = sink.find_missing
 
     def loads() -> int:
         return sink.num_script_loads
 
+    lists = LostLists(
+        engine=worker.engine,
+        state=state,
+        queue=worker.queue,
+        owed_rows=worker.ledger.user_rows,
+        mark=worker.refresh.mark,
+        find_missing=find,
+        is_caught_up=partial(worker.ownership.is_caught_up, topics.interactions),
+        ttl_ms=settings.sink.ttl_s * 1000,
+        num_script_loads=loads,
+    )
     returned = ReturnedLists(
-        engine=engine,
+        engine=worker.engine,
         state=state,
         sink=sink,
         epoch=settings.epoch,
         retention_ms=topics.retention_ms,
         num_script_loads=loads,
     )
+    tombstones = _tombstone_view(worker, settings)
+    similar = _similar_view(worker, settings, pacers=pacers, wall_ms=wall_ms)
     return LossWatch(
         [
             LostTombstones(tombstones, state=state, find_missing=find, num_script_loads=loads),
@@ -313,6 +295,37 @@ def _make_losses(
         on_lost=worker.metering.on_lost,
         interval_s=_LOST_KEYS_TICK_S,
         why_over=worker.why_over,
+    )
+
+
+def _tombstone_view(worker: Worker, settings: Settings) -> TombstoneView:
+    return TombstoneView(
+        engine=worker.engine,
+        write_tombstones=worker.sink.write_tombstones,
+        num_waiting=worker.erasures.__len__,
+        epoch=settings.epoch,
+        retention_ms=settings.topics.retention_ms,
+    )
+
+
+def _similar_view(
+    worker: Worker,
+    settings: Settings,
+    *,
+    pacers: dict[int, SignalPacer],
+    wall_ms: Callable[[], int],
+) -> SimilarView:
+    async def write(partition: int, item_ids: Sequence[bytes]) -> None:
+        batch = await worker.state.run(similar_to, worker.engine, partition, item_ids)
+        if batch is not None:
+            await worker.sink.write_similar(batch, generated_at_ms=wall_ms())
+
+    return SimilarView(
+        engine=worker.engine,
+        pacers=pacers,
+        write_similar=write,
+        is_caught_up=partial(worker.ownership.is_caught_up, settings.topics.item_deltas),
+        ttl_ms=settings.sink.ttl_s * 1000,
     )
 
 

@@ -6,6 +6,10 @@ marked dirty, as the least urgent, so that those who act come first. While lists
 next slice follows at once, bound in rate; else there is a long rest. A server that forgot our
 scripts was restarted or is another one, and may hold lists older than those it acknowledged
 (replication and append-only files lag): everybody's list is written again then, too.
+
+Lost, so counted and logged, is only what had been written: a list that is not there while the
+freshness ledger still owes it to its user is merely under way, at a start for instance, or where
+the refresh queue had no room.
 """
 
 from __future__ import annotations
@@ -40,12 +44,14 @@ class Look(Protocol):
 
     Attributes:
         kind: What the keys begin with.
+        num_lost: How many keys were found gone, so far; never one that nobody had written.
     """
 
     kind: ClassVar[str]
+    num_lost: int
 
     async def look(self) -> int:
-        """Look at the next few keys, see to those that are missing; return how many."""
+        """Look at the next few keys; return how many of them are written again, lost or not."""
         ...
 
 
@@ -76,21 +82,26 @@ class LossWatch:
         """Look round and round until cancelled."""
         is_quiet = True
         while True:
-            num_lost = await self.look()
-            if num_lost and is_quiet:
+            num_lost = self._num_lost()
+            num_again = await self.look()
+            is_lossy = self._num_lost() > num_lost
+            if is_lossy and is_quiet:
                 logger.warning("keys are gone from Redis: writing them again")
-            is_quiet = not num_lost
-            await asyncio.sleep(_PAUSE_S if num_lost else self._interval_s)
+            is_quiet = not is_lossy
+            await asyncio.sleep(_PAUSE_S if num_again else self._interval_s)
 
     async def look(self) -> int:
-        """Look once at each kind; return how many keys were missing."""
-        num_lost = 0
+        """Look once at each kind; return how many keys are written again."""
+        num_again = 0
         for each in self._looks if self._why_over() is None else ():
-            found = await each.look()
-            if found:
-                self._on_lost(each.kind, found)
-            num_lost += found
-        return num_lost
+            before = each.num_lost
+            num_again += await each.look()
+            if each.num_lost > before:
+                self._on_lost(each.kind, each.num_lost - before)
+        return num_again
+
+    def _num_lost(self) -> int:
+        return sum(each.num_lost for each in self._looks)
 
 
 class LostLists:
@@ -100,6 +111,8 @@ class LostLists:
         engine: Touched on the state thread only.
         state: The state thread.
         queue: Who waits for a list already, and how many.
+        owed_rows: Rows of a partition's users whose list is still to be written
+            (``FreshnessLedger.user_rows``).
         mark: Takes users whose list is to be written.
         find_missing: bool per key, not in Redis; None when it does not answer.
         is_caught_up: Whether a user partition's lists may be made.
@@ -115,6 +128,7 @@ class LostLists:
         engine: Engine,
         state: WorkThread,
         queue: RefreshQueue,
+        owed_rows: Callable[[int], NDArray[np.int32]],
         mark: Callable[[DirtyUsers], None],
         find_missing: FindMissing,
         is_caught_up: Callable[[int], bool],
@@ -124,6 +138,8 @@ class LostLists:
         self._engine = engine
         self._state = state
         self._queue = queue
+        self._owed_rows = owed_rows
+        self.num_lost = 0
         self._num_script_loads = num_script_loads
         self._num_loads_seen = 0
         # Partitions whose lists may be older than those that were written, until one round is over.
@@ -135,18 +151,18 @@ class LostLists:
         self._next_rows: dict[int, int] = {}
 
     async def look(self) -> int:
-        """Look at the next slice of each partition; mark who has no list, return how many."""
+        """Look at the next slice of each partition; mark who is to get a list, return how many."""
         if len(self._queue) >= _SLICE:
             return 0  # Who acts comes first.
         if self._num_script_loads() != self._num_loads_seen:
             self._num_loads_seen = self._num_script_loads()
             self._doubted = set(self._engine.users)
             self._next_rows.clear()
-        num_lost = 0
+        num_marked = 0
         for partition in sorted(self._engine.users):
             if self._is_caught_up(partition):
-                num_lost += await self._look_at(partition)
-        return num_lost
+                num_marked += await self._look_at(partition)
+        return num_marked
 
     async def _look_at(self, partition: int) -> int:
         begin = self._next_rows.get(partition, 0)
@@ -155,11 +171,14 @@ class LostLists:
             return 0
         users, after = found
         users = _only(users, ~self._queue.knows(partition, users.user_rows))
+        # Before Redis is asked: what is owed then has no list there, or an old one.
+        is_owed = np.isin(users.user_rows, self._owed_rows(partition))
         is_missing = await self._find_missing([list_key(each) for each in users.user_ids])
         # It may have moved away meanwhile: marks would outlive it.
         if is_missing is None or partition not in self._engine.users:
             return 0
         self._next_rows[partition] = after
+        self.num_lost += int((is_missing & ~is_owed).sum())
         if partition in self._doubted:
             is_missing = np.ones(len(is_missing), np.bool_)
             if not after:

@@ -82,6 +82,7 @@ class LostKeys:
         self._state = state
         self._find_missing = find_missing
         self._next: dict[int, int] = {}
+        self.num_lost = 0
         self._num_script_loads = num_script_loads
         self._num_loads_seen = num_usual
         # Partitions whose keys may be older than those that were written, until one round is over.
@@ -89,7 +90,7 @@ class LostKeys:
 
     async def look(self) -> int:
         """Look at the next slice of each partition; write what is missing, return how many."""
-        num_lost = 0
+        num_written = 0
         if self._num_script_loads() > self._num_loads_seen:
             self._num_loads_seen = self._num_script_loads()
             self._doubted = set(self._view.partitions())
@@ -104,16 +105,17 @@ class LostKeys:
             if is_missing is None or partition not in self._view.partitions():
                 continue
             self._next[partition] = found.after
+            self.num_lost += int(is_missing.sum())
             if partition in self._doubted:
                 is_missing = np.ones(len(is_missing), np.bool_)
                 if not found.after:
                     self._doubted.discard(partition)
-            lost = np.flatnonzero(is_missing).tolist()
-            if lost:
-                keys = [found.keys[index] for index in lost]
-                await self._view.write(partition, keys, [found.sources[index] for index in lost])
-            num_lost += len(lost)
-        return num_lost
+            again = np.flatnonzero(is_missing).tolist()
+            if again:
+                keys = [found.keys[index] for index in again]
+                await self._view.write(partition, keys, [found.sources[index] for index in again])
+            num_written += len(again)
+        return num_written
 
 
 class LostSimilar(LostKeys):

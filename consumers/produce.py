@@ -72,6 +72,27 @@ async def produce_interactions(
         ValueError: Both ``rate`` and ``speed`` are given, or one of them is not above 0.
     """
     pace = Pace(rate=rate, speed=speed)
+    producer = await _start_producer(brokers, compression, client_options)
+    run = BatchedRun(
+        producer,
+        topics={"interactions": topic, "items": items_topic},
+        counted=topic,
+        next_index=start_index,
+        max_outage_s=max_outage_s,
+    )
+    try:
+        await _run(run, source, pace, stop, on_progress)
+    finally:
+        await (abort_producer(producer) if run.error else producer.stop())
+    report = run.report(pace.behind_s)
+    if on_progress is not None:
+        on_progress(report)
+    return report
+
+
+async def _start_producer(
+    brokers: str, compression: str | None, client_options: Mapping[str, Any]
+) -> AIOKafkaProducer:
     options = {
         "enable_idempotence": True,
         "acks": "all",
@@ -91,21 +112,7 @@ async def produce_interactions(
             "HEADWATER_KAFKA right?"
         )
         raise ServerUnreachable(message) from error
-    run = BatchedRun(
-        producer,
-        topics={"interactions": topic, "items": items_topic},
-        counted=topic,
-        next_index=start_index,
-        max_outage_s=max_outage_s,
-    )
-    try:
-        await _run(run, source, pace, stop, on_progress)
-    finally:
-        await (abort_producer(producer) if run.error else producer.stop())
-    report = run.report(pace.behind_s)
-    if on_progress is not None:
-        on_progress(report)
-    return report
+    return producer
 
 
 async def _run(

@@ -57,6 +57,7 @@ class ReturnedLists:
         self._epoch = epoch
         self._retention_ms = retention_ms
         self._num_script_loads = num_script_loads
+        self.num_lost = 0
         self._num_loads_seen = 0
         self._num_loads_told = 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -333,22 +333,25 @@ def _compare(
 
 
 def _compare_one(spec: TopicSpec, found: _FoundTopic) -> list[TopicFinding]:
-    findings: list[TopicFinding] = []
-
-    def add(aspect: Aspect, expected: object, came: object, is_fatal: bool, advice: str) -> None:
-        findings.append(
-            TopicFinding(
-                topic=spec.name,
-                aspect=aspect,
-                expected=str(expected),
-                found=str(came),
-                is_fatal=is_fatal,
-                advice=advice,
-            )
+    return [
+        TopicFinding(
+            topic=spec.name,
+            aspect=aspect,
+            expected=str(expected),
+            found=str(came),
+            is_fatal=is_fatal,
+            advice=advice,
         )
+        for aspect, expected, came, is_fatal, advice in _differences(spec, found)
+    ]
 
+
+def _differences(
+    spec: TopicSpec, found: _FoundTopic
+) -> Iterator[tuple[Aspect, object, object, bool, str]]:
+    """Yield (aspect, expected, found, whether a worker cannot run so, what to do)."""
     if found.num_partitions != spec.num_partitions:
-        add(
+        yield (
             "partitions",
             spec.num_partitions,
             found.num_partitions,
@@ -359,7 +362,7 @@ def _compare_one(spec: TopicSpec, found: _FoundTopic) -> list[TopicFinding]:
         )
     timestamp_type = found.configs.get("message.timestamp.type", "CreateTime")
     if spec.timestamp_type is not None and timestamp_type != spec.timestamp_type:
-        add(
+        yield (
             "timestamp_type",
             spec.timestamp_type,
             timestamp_type,
@@ -371,7 +374,7 @@ def _compare_one(spec: TopicSpec, found: _FoundTopic) -> list[TopicFinding]:
         spec.cleanup_policy == "delete" and "compact" in policies
     ):
         # A compacted log loses events of its past; a table that is deleted by age loses items.
-        add(
+        yield (
             "cleanup_policy",
             spec.cleanup_policy,
             ",".join(sorted(policies)),
@@ -380,11 +383,10 @@ def _compare_one(spec: TopicSpec, found: _FoundTopic) -> list[TopicFinding]:
         )
     retention_ms = int(found.configs.get("retention.ms", WEEK_MS))
     if spec.retention_ms is not None and 0 <= retention_ms < spec.retention_ms:
-        add(
+        yield (
             "retention",
             f"of at least {spec.retention_ms} ms",
             f"{retention_ms} ms",
             False,
             "a worker that is down for longer loses events; alter retention.ms",
         )
-    return findings

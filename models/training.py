@@ -153,9 +153,7 @@ class Trainer:
         self._max_gradient = max_gradient
         self._replay = ReplayBuffer(max_lessons=replay_size, seed=seed)
         self._replays_per_event = replays_per_event
-        self._positive_weights = torch.tensor(
-            [max(weight, 0.0) for weight in head_weights], device=self._device
-        )
+        self._positive_weights = torch.tensor(head_weights, device=self._device).clamp(min=0.0)
         self.num_steps = 0
         self.num_learned = 0
 

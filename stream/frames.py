@@ -175,13 +175,21 @@ def decode_frame(frame: bytes, *, offset: int = -1) -> FrameColumns | Reject:
         pair_lags=np.empty(num_pairs, np.uint8),
         pair_weights=np.empty(num_pairs, np.uint8),
     )
-    broken = read_rows(
-        buffer,
+    broken = _fill(columns, rows_at, body_end)
+    if broken >= 0:
+        return _reject(frame, offset, f"row {broken} of {num_rows} is broken")
+    return columns
+
+
+def _fill(columns: FrameColumns, rows_at: int, body_end: int) -> int:
+    """Read a frame's rows into its columns; return the first broken row, -1 where none is."""
+    broken: int = read_rows(
+        columns.buffer,
         rows_at,
         body_end,
-        begin,
-        end,
-        num_ids,
+        columns.begin,
+        columns.end,
+        len(columns.id_lengths),
         columns.offsets,
         columns.item_refs,
         columns.timestamps_ms,
@@ -193,9 +201,7 @@ def decode_frame(frame: bytes, *, offset: int = -1) -> FrameColumns | Reject:
         columns.pair_lags,
         columns.pair_weights,
     )
-    if broken >= 0:
-        return _reject(frame, offset, f"row {broken} of {num_rows} is broken")
-    return columns
+    return broken
 
 
 def _reject(frame: bytes, offset: int, detail: str) -> Reject:

@@ -137,7 +137,7 @@ SINK_REPLIES = _counter(
 LOST_KEYS = _counter(
     "headwater_lost_keys_total",
     "keys",
-    "Keys that Redis lost and that are written again: rec, sim or erased.",
+    "Keys that stood in Redis, are gone and are written again: rec, sim or erased.",
     "kind",
 )
 SINK_PAUSED = _gauge("headwater_sink_paused", "0 or 1", "1 while lists cannot be written.")

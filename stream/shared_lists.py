@@ -44,23 +44,9 @@ def similar_items(
         size: Most items per list.
     """
     rows = np.array([catalogue.items.row_of(each) for each in item_ids], np.int32)
-    lists: list[tuple[NDArray[np.int32], NDArray[np.float32]]] = []
     sums = catalogue.out_sums + catalogue.in_sums
-    for row in rows.tolist():  # A few items a second: one list each.
-        if row < 0:
-            lists.append((np.empty(0, np.int32), np.empty(0, np.float32)))
-            continue
-        neighbours = catalogue.neighbour_rows[row]
-        known = (neighbours >= 0) & (neighbours != row)
-        known[known] = catalogue.is_live[neighbours[known]]
-        found = neighbours[known]
-        pairs = catalogue.neighbour_out[row][known] + catalogue.neighbour_in[row][known]
-        # Before a neighbour's own signal has come, the pair is all that is known of its sum.
-        others = np.maximum(sums[found], pairs)
-        scores = pairs / np.sqrt((max(sums[row], 0) + _SMOOTHING) * (others + _SMOOTHING))
-        order = np.argsort(-scores, kind="stable")[:size]
-        order = order[scores[order] > 0]
-        lists.append((found[order].astype(np.int32), scores[order].astype(np.float32)))
+    # A few items a second: one list each.
+    lists = [_neighbours_of(catalogue, row, sums, size) for row in rows.tolist()]
     splits = np.concatenate(([0], np.cumsum([len(found) for found, _ in lists]))).astype(np.int64)
     item_rows = np.concatenate([found for found, _ in lists] or [np.empty(0, np.int32)])
     values = np.concatenate([scores for _, scores in lists] or [np.empty(0, np.float32)])
@@ -83,6 +69,25 @@ def similar_items(
         model="cooccurrence-two-way",
         model_sequence=0,
     )
+
+
+def _neighbours_of(
+    catalogue: Catalogue, row: int, sums: NDArray[np.float32], size: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Return rows and scores of what goes together with one item, best first; row -1 has none."""
+    if row < 0:
+        return np.empty(0, np.int32), np.empty(0, np.float32)
+    neighbours = catalogue.neighbour_rows[row]
+    known = (neighbours >= 0) & (neighbours != row)
+    known[known] = catalogue.is_live[neighbours[known]]
+    found = neighbours[known]
+    pairs = catalogue.neighbour_out[row][known] + catalogue.neighbour_in[row][known]
+    # Before a neighbour's own signal has come, the pair is all that is known of its sum.
+    others = np.maximum(sums[found], pairs)
+    scores = pairs / np.sqrt((max(sums[row], 0) + _SMOOTHING) * (others + _SMOOTHING))
+    order = np.argsort(-scores, kind="stable")[:size]
+    order = order[scores[order] > 0]
+    return found[order].astype(np.int32), scores[order].astype(np.float32)
 
 
 def trending_list(

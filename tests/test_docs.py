@@ -11,8 +11,8 @@ import pytest
 import typer.main
 
 from consumers import commands_doc, metrics_doc, settings_doc
-from consumers.cli import app
 from consumers.command_samples import SAMPLES
+from consumers.commands import app
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("stream", "consumers", "state", "models", "local", "evaluation", "clients")

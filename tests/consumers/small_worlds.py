@@ -8,7 +8,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from consumers.cli import app
+from consumers.commands import app
 from consumers.simulated_logs import write_logs
 from local.simulator import Simulator
 

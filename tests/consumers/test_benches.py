@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from consumers import benches
 from consumers.benches import benchmark_names, run_benchmark
-from consumers.cli import app
+from consumers.commands import app
 from stream.errors import ConfigurationError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from consumers.cli import app
+from consumers.commands import app
 from stream.candidates import SOURCES
 from stream.errors import ConfigurationError
 from tests.consumers.small_worlds import SMALL, make_world, run

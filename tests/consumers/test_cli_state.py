@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 from typer.testing import CliRunner, Result
 
-from consumers.cli import app
+from consumers.commands import app
 from local.redis import RedisServer
 from stream.errors import ConfigurationError
 from tests.wire_logs import wire_log

@@ -14,8 +14,8 @@ import pytest
 import typer.main
 from typer.testing import CliRunner
 
-from consumers.cli import app
 from consumers.command_samples import SAMPLES, VERDICTS
+from consumers.commands import app
 from consumers.commands_doc import pretty
 from consumers.lists import decode_list
 from consumers.simulated_logs import write_logs
@@ -150,7 +150,7 @@ def test_words_are_completed() -> None:
 
 
 def test_completion_and_help_do_not_wait_for_torch() -> None:
-    code = "import sys, consumers.cli; print(sorted({'torch', 'faust'} & set(sys.modules)))"
+    code = "import sys, consumers.commands; print(sorted({'torch', 'faust'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -15,7 +15,8 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner
 
-from consumers.cli import app
+from consumers import security
+from consumers.commands import app
 from consumers.configuration import load_settings
 from consumers.doctor import examine
 from consumers.doctor_kafka import judge_replication, look_at_kafka
@@ -100,9 +101,12 @@ def test_one_copy_on_a_cluster_is_a_risk_and_on_one_broker_all_there_can_be() ->
         assert f"HEADWATER_TOPICS__REPLICATION={wanted} " in found.advice
 
 
-def test_redis_in_kafkas_place_is_named(redis_server: Callable[..., RedisServer]) -> None:
+def test_redis_in_kafkas_place_is_named(
+    redis_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(security, "_ASK_TIMEOUT_MS", 500)  # A Redis server never answers it.
     port = redis_server().port
-    (found,) = look(f"127.0.0.1:{port}", load_settings(()), timeout_s=1.0).values()
+    (found,) = look(f"127.0.0.1:{port}", load_settings(()), timeout_s=0.3).values()
     assert (found.check, found.status) == ("kafka.reachable", "fail")
     assert "a Redis server answers there" in found.text
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from consumers.cli import app
+from consumers.commands import app
 from headwater_client import EventProducer, RecommendationReader
 from headwater_client.engine_process import EngineProcess
 from headwater_client.kafka_python import KafkaProducer

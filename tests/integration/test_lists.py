@@ -194,6 +194,7 @@ def test_while_redis_is_away_state_goes_on_and_lists_catch_up(
 
     # Redis comes back empty: those who do nothing get their lists again as well, items their
     # similar items, and the tombstone stands where it stood.
+    assert 'headwater_lost_keys_total{kind="rec"}' not in metrics_of(worker)
     deployment.redis.flushall()
     until(all_caught_up, "every user has a list again")
     until(lambda: keys_of(deployment, "sim:") >= similar, "every item has its similar items again")
