@@ -126,6 +126,7 @@ class ItemOracle:
         self.tiles: dict[bytes, dict[tuple[str, int, int], int]] = defaultdict(
             lambda: defaultdict(int)
         )
+        self.touched_ms: dict[bytes, int] = defaultdict(int)
         # (window, generation) -> item -> [interactions, strength, out, in, cf]
         self.marginals: dict[tuple[int, int], dict[bytes, list[int]]] = defaultdict(
             lambda: defaultdict(lambda: [0] * 5)
@@ -142,6 +143,8 @@ class ItemOracle:
 
     def _count(self, row: Row) -> None:
         tiles = self.tiles[row.item]
+        if row.count > 0 and row.action != 4:  # Not a dislike, not an unlike.
+            self.touched_ms[row.item] = max(self.touched_ms[row.item], row.time_ms)
         action = 1 if row.action == 6 else row.action
         for ring, size_ms, number in (
             ("hour", HOUR_MS, self.limits.num_hours),
