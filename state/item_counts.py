@@ -8,7 +8,7 @@ when it moves on, so stream time may jump a year at no cost to the other items.
 
 Beside the tiles stands the moment when somebody last turned to the item, a maximum: a read takes
 one unit of the newest strength to be of that moment, for a tile cannot tell seconds apart and
-holds nothing of a user who comes again.
+holds nothing of a user who comes again. Who skips or dislikes it does not turn to it.
 
 Absent: ids and the choice of rows (``state.item_partition``).
 """
@@ -21,6 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from state.actions import LIKE, NOT_INTERESTED, SKIP, UNLIKE, WATCH
 from state.item_limits import DAY_MS, HOUR_MS, MINUTE_MS, ItemLimits
 from state.kernels import kernel
 from state.large_arrays import large_zeros
@@ -33,10 +34,6 @@ STRENGTH = NUM_ACTIONS
 
 # How many rows ahead the kernel asks for an item's tiles.
 _AHEAD = 8
-
-_LIKE = 1
-_NOT_INTERESTED = 4
-_UNLIKE = 6
 
 # Columns of ``newest``: an item's newest minute tile, and when somebody last turned to it, in ms.
 _MINUTE = 0
@@ -123,7 +120,8 @@ def add_rows(
             _advance(tiles, row, newest, minute, sizes)
             newest_times[row, _MINUTE] = minute
             newest = minute
-        if counts[index] > 0 and actions[index] != _NOT_INTERESTED:
+        action = int(actions[index])
+        if counts[index] > 0 and action != NOT_INTERESTED and action != SKIP:
             touched_ms = newest_times[row, _TOUCHED]
             newest_times[row, _TOUCHED] = max(touched_ms, timestamps_ms[index])
         hour = minute // 60
@@ -131,9 +129,10 @@ def add_rows(
         if day <= newest // 1440 - num_days:
             num_old += 1
             continue
-        action = int(actions[index])
-        if action == _UNLIKE:
-            action = _LIKE
+        if action == UNLIKE:
+            action = LIKE
+        elif action == SKIP:
+            action = WATCH
         count = np.int32(counts[index])
         strength = np.int32(strengths[index])
         at = days_at + (day % num_days) * NUM_COLUMNS

@@ -102,8 +102,8 @@ def test_who_comes_again_refreshes_one_unit_and_adds_none() -> None:
     assert read(counts, as_of_ms)[0] == pytest.approx(expected.tolist(), rel=1e-5)
 
 
-@pytest.mark.parametrize(("action", "count"), [(4, 1), (1, -1)])
-def test_a_dislike_or_an_unlike_refreshes_nothing(action: int, count: int) -> None:
+@pytest.mark.parametrize(("action", "count"), [(4, 1), (1, -1), (8, 1)])
+def test_a_dislike_an_unlike_or_a_skip_refreshes_nothing(action: int, count: int) -> None:
     counts, other = new_counts(), new_counts()
     for each in (counts, other):
         add(each, [(START_MS, 3)])
