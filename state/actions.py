@@ -30,6 +30,8 @@ ACTION_NAMES = (
     "erase",
 )
 NUM_ACTIONS = len(ACTION_NAMES)
+# Of delta rows alone: a watch that is worth nothing. It counts as a watch and shows no wish.
+SKIP = 8
 
 LIKE_BIT = 1 << LIKE
 UNLIKE_BIT = 1 << UNLIKE

@@ -21,7 +21,8 @@ class DeltaRows:
         offsets: int64 (R,), source offsets, strictly ascending: one event makes at most one row.
         item_rows: int32 (R,), local.
         timestamps_ms: int64 (R,), event time of the tile that the row belongs to.
-        actions: uint8 (R,), action code 0..5 (an ``unlike`` comes as LIKE with count -1).
+        actions: uint8 (R,), action code 0..5 (an ``unlike`` comes as LIKE with count -1),
+            or ``SKIP``.
         counts: int8 (R,), +1 or -1 for the action's count.
         strengths: int16 (R,), change of the user's strength for the item.
         pair_splits: int64 (R + 1,).

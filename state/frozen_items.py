@@ -33,7 +33,7 @@ class FrozenItems(Frozen):
                 **index_groups("ids"),
                 "ids": ["item_rows", "touched_ms"],
                 "headers": ["pairs.headers"],
-                "counts": ["counts.tiles", "counts.newest_minutes"],
+                "counts": ["counts.tiles", "counts.newest_minutes", "counts.last_touched_ms"],
             },
         )
 

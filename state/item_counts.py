@@ -6,6 +6,10 @@ num_hours x (five actions, strength), num_days x (five actions, strength). Tile 
 size n stands at ``t % n``; an item's rings end at its own newest minute and are cleared lazily
 when it moves on, so stream time may jump a year at no cost to the other items.
 
+Beside the tiles stands the moment when somebody last turned to the item, a maximum: a read takes
+one unit of the newest strength to be of that moment, for a tile cannot tell seconds apart and
+holds nothing of a user who comes again. Who skips or dislikes it does not turn to it.
+
 Absent: ids and the choice of rows (``state.item_partition``).
 """
 
@@ -17,6 +21,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from state.actions import LIKE, NOT_INTERESTED, SKIP, UNLIKE, WATCH
 from state.item_limits import DAY_MS, HOUR_MS, MINUTE_MS, ItemLimits
 from state.kernels import kernel
 from state.large_arrays import large_zeros
@@ -30,8 +35,9 @@ STRENGTH = NUM_ACTIONS
 # How many rows ahead the kernel asks for an item's tiles.
 _AHEAD = 8
 
-_LIKE = 1
-_UNLIKE = 6
+# Columns of ``newest``: an item's newest minute tile, and when somebody last turned to it, in ms.
+_MINUTE = 0
+_TOUCHED = 1
 
 
 @kernel
@@ -55,16 +61,16 @@ def _advance(
 @kernel
 def _prefetch_tiles(
     tiles: NDArray[np.int32],
-    newest_minutes: NDArray[np.int64],
+    newest: NDArray[np.int64],
     sizes: NDArray[np.int64],
     row: int,
     minute: int,
 ) -> None:
-    """Ask for the three tiles of a row that hold a minute, and for its newest one."""
+    """Ask for the three tiles of a row that hold a minute, and for what is its newest."""
     hours_at = sizes[0]
     days_at = hours_at + sizes[1] * NUM_COLUMNS
     start = np.uint64(tiles.ctypes.data) + np.uint64(row * tiles.shape[1] * 4)
-    prefetch(np.uint64(newest_minutes.ctypes.data) + np.uint64(row * 8))
+    prefetch(np.uint64(newest.ctypes.data) + np.uint64(row * 16))
     prefetch(start + np.uint64(4 * (minute % sizes[0])))
     prefetch(start + np.uint64(4 * (hours_at + minute // 60 % sizes[1] * NUM_COLUMNS)))
     prefetch(start + np.uint64(4 * (days_at + minute // 1440 % sizes[2] * NUM_COLUMNS)))
@@ -73,7 +79,7 @@ def _prefetch_tiles(
 @kernel
 def add_rows(
     tiles: NDArray[np.int32],
-    newest_minutes: NDArray[np.int64],
+    newest_times: NDArray[np.int64],
     sizes: NDArray[np.int64],
     rows: NDArray[np.int32],
     timestamps_ms: NDArray[np.int64],
@@ -85,7 +91,7 @@ def add_rows(
 
     Args:
         tiles: int32 (N, T), changed.
-        newest_minutes: int64 (N,), newest minute tile per item, changed.
+        newest_times: int64 (N, 2), newest minute tile and last touch per item, changed.
         sizes: int64 (3,), tiles per ring: minutes, hours, days.
         rows: int32 (R,), item rows; -1 where another partition owns the item.
         timestamps_ms: int64 (R,).
@@ -104,24 +110,29 @@ def add_rows(
         ahead = index + _AHEAD
         if ahead < len(rows) and rows[ahead] >= 0:
             minute = timestamps_ms[ahead] // MINUTE_MS
-            _prefetch_tiles(tiles, newest_minutes, sizes, np.int64(rows[ahead]), minute)
+            _prefetch_tiles(tiles, newest_times, sizes, np.int64(rows[ahead]), minute)
         row = rows[index]
         if row < 0:
             continue
         minute = timestamps_ms[index] // MINUTE_MS
-        newest = newest_minutes[row]
+        newest = newest_times[row, _MINUTE]
         if minute > newest:
             _advance(tiles, row, newest, minute, sizes)
-            newest_minutes[row] = minute
+            newest_times[row, _MINUTE] = minute
             newest = minute
+        action = int(actions[index])
+        if counts[index] > 0 and action != NOT_INTERESTED and action != SKIP:
+            touched_ms = newest_times[row, _TOUCHED]
+            newest_times[row, _TOUCHED] = max(touched_ms, timestamps_ms[index])
         hour = minute // 60
         day = hour // 24
         if day <= newest // 1440 - num_days:
             num_old += 1
             continue
-        action = int(actions[index])
-        if action == _UNLIKE:
-            action = _LIKE
+        if action == UNLIKE:
+            action = LIKE
+        elif action == SKIP:
+            action = WATCH
         count = np.int32(counts[index])
         strength = np.int32(strengths[index])
         at = days_at + (day % num_days) * NUM_COLUMNS
@@ -141,7 +152,7 @@ def add_rows(
 @njit(cache=True, nogil=True)
 def unroll_rows(
     tiles: NDArray[np.int32],
-    newest_minutes: NDArray[np.int64],
+    newest_times: NDArray[np.int64],
     sizes: NDArray[np.int64],
     rows: NDArray[np.int32],
     minute: int,
@@ -159,7 +170,7 @@ def unroll_rows(
     unrolled = np.zeros((len(rows), tiles.shape[1]), np.int32)
     for index in range(len(rows)):
         row = rows[index]
-        newest = newest_minutes[row]
+        newest = newest_times[row, _MINUTE]
         for age in range(num_minutes):
             tile = minute - age
             if newest - num_minutes < tile <= newest:
@@ -220,7 +231,7 @@ class ItemCounts:
         self._sizes = np.array([limits.num_minutes, limits.num_hours, limits.num_days], np.int64)
         width = limits.num_minutes + (limits.num_hours + limits.num_days) * NUM_COLUMNS
         self._tiles = large_zeros((limits.max_items, width), np.int32)
-        self._newest_minutes = np.zeros(limits.max_items, np.int64)
+        self._newest_times = np.zeros((limits.max_items, 2), np.int64)
 
     def add(
         self,
@@ -234,7 +245,7 @@ class ItemCounts:
         return int(
             add_rows(
                 self._tiles,
-                self._newest_minutes,
+                self._newest_times,
                 self._sizes,
                 rows,
                 timestamps_ms,
@@ -247,7 +258,7 @@ class ItemCounts:
     def unroll(self, rows: NDArray[np.int32], *, now_ms: int) -> NDArray[np.int32]:
         """Return int32 (n, T): the rings newest first as of ``now_ms`` (a copy; see kernel)."""
         unrolled: NDArray[np.int32] = unroll_rows(
-            self._tiles, self._newest_minutes, self._sizes, rows, now_ms // MINUTE_MS
+            self._tiles, self._newest_times, self._sizes, rows, now_ms // MINUTE_MS
         )
         return unrolled
 
@@ -262,7 +273,8 @@ class ItemCounts:
         """Return decayed popularity and counts per action of some items.
 
         Every tile counts with ``2 ** (-age / half_life)``, age taken from the middle of the part
-        of it that no finer ring covers; sums below 0 (taken back after decay) read as 0.
+        of it that no finer ring covers; of the newest tile with strength one unit has the age of
+        the item's last touch instead. Sums below 0 (taken back after decay) read as 0.
 
         Args:
             rows: int32 (n,).
@@ -287,7 +299,13 @@ class ItemCounts:
         )
         # (n, tiles) @ (tiles, H), in float64: integers stay exact until the weights meet them.
         weights = np.exp2(-ages[:, None] / half_lives_ms[None, :])
-        popularity = np.maximum(strengths.astype(np.float64) @ weights, 0.0)
+        popularity = strengths.astype(np.float64) @ weights
+        places = np.argmax(strengths > 0, axis=1)
+        has_strength = np.take_along_axis(strengths, places[:, None], axis=1) > 0
+        touch_ages = np.maximum(as_of_ms - self._newest_times[rows, _TOUCHED], 0)
+        touch_weights = np.exp2(-touch_ages[:, None] / half_lives_ms[None, :])
+        popularity += np.where(has_strength, touch_weights - weights[places], 0.0)
+        popularity = np.maximum(popularity, 0.0)
         # Minutes hold no actions: an hour of actions has the age of its own middle.
         hour_middles = self._middles_ms(as_of_ms, HOUR_MS, num_hours)
         action_ages = np.concatenate((hour_middles, day_ages))
@@ -320,23 +338,35 @@ class ItemCounts:
             finer_start = (as_of_ms // size_ms - num_tiles + 1) * size_ms
         return ages[0], ages[1], ages[2]
 
+    def touched_ms(self, rows: NDArray[np.int32]) -> NDArray[np.int64]:
+        """Return when somebody last turned to some items: int64 (n,) in ms, 0 for never."""
+        touched: NDArray[np.int64] = self._newest_times[rows, _TOUCHED]
+        return touched
+
     def clear(self, rows: NDArray[np.int32]) -> None:
         """Forget some items, so that their rows can be handed out again."""
         self._tiles[rows] = 0
-        self._newest_minutes[rows] = 0
+        self._newest_times[rows] = 0
 
     def arrays(self, num_rows: int) -> dict[str, NDArray[np.int32] | NDArray[np.int64]]:
         """Return views of the first ``num_rows`` rows, for a snapshot."""
         return {
             "tiles": self._tiles[:num_rows],
-            "newest_minutes": self._newest_minutes[:num_rows],
+            "newest_minutes": self._newest_times[:num_rows, _MINUTE],
+            "last_touched_ms": self._newest_times[:num_rows, _TOUCHED],
         }
 
     def restore(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
-        """Take over what :meth:`arrays` gave; rows beyond it become empty."""
+        """Take over what :meth:`arrays` gave; rows beyond it become empty.
+
+        Where it is of a time before last touches were kept, one is the middle of the newest minute.
+        """
         num_rows = len(arrays["tiles"])
         # Fresh zeros commit no memory; filling the old ones would commit all up to the bound.
         self._tiles = large_zeros(self._tiles.shape, np.int32)
-        self._newest_minutes = np.zeros(self._newest_minutes.shape, np.int64)
+        self._newest_times = np.zeros(self._newest_times.shape, np.int64)
         self._tiles[:num_rows] = arrays["tiles"]
-        self._newest_minutes[:num_rows] = arrays["newest_minutes"]
+        minutes = arrays["newest_minutes"].astype(np.int64)
+        touched_ms = np.where(minutes > 0, minutes * MINUTE_MS + MINUTE_MS // 2, 0)
+        self._newest_times[:num_rows, _MINUTE] = minutes
+        self._newest_times[:num_rows, _TOUCHED] = arrays.get("last_touched_ms", touched_ms)

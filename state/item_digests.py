@@ -73,6 +73,7 @@ def digest_counts(partition: ItemPartition) -> Iterator[bytes]:
         chunk = rows[begin : begin + _CHUNK]
         tiles = partition.counts.unroll(chunk, now_ms=partition.stream_time_ms)
         tiles = tiles.astype(_LITTLE_INT32, copy=False)
+        touched_ms = partition.counts.touched_ms(chunk).astype(_LITTLE_INT64, copy=False)
         marginals = _marginals(partition, chunk, slots).astype(_LITTLE_INT64, copy=False)
         is_counted = tiles.any(axis=1) | marginals.any(axis=(1, 2))
         for index in np.flatnonzero(is_counted):
@@ -81,6 +82,7 @@ def digest_counts(partition: ItemPartition) -> Iterator[bytes]:
                 (
                     len(item_id).to_bytes(2, "little"),
                     item_id,
+                    touched_ms[index].tobytes(),
                     tiles[index].tobytes(),
                     marginals[index].tobytes(),
                 )

@@ -20,8 +20,10 @@ from state.actions import (
     LIKE_BIT,
     NOT_INTERESTED,
     ONCE_BITS,
+    SKIP,
     UNLIKE,
     UNLIKE_BIT,
+    WATCH,
     completion_of,
     count_repeat,
     strength_of,
@@ -258,7 +260,8 @@ def _interact(
     history.actions[user_row, place] = bits | (1 << action)
     history.completions[user_row, place] = completion
     if not is_capped or after > before or bits & (1 << action) == 0:
-        _emit(deltas, events.offsets[i], item_row, time_ms, action, 1, after - before)
+        emitted = SKIP if action == WATCH and strength == 0 else action
+        _emit(deltas, events.offsets[i], item_row, time_ms, emitted, 1, after - before)
     weight = float(after - before)
     if action == NOT_INTERESTED:
         weight -= rules.dislike_weight

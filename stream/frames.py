@@ -11,7 +11,7 @@ A frame, little-endian, version 1:
 | I | length of each id |
 | ceil(I / 8) | bit per id, lowest first: the receiver owns the item |
 | | bytes of the ids |
-| | R rows: offset and time as differences (varint, zigzag varint), id ref (2), action and count + 1 (4 bits each), strength (zigzag varint), number of pairs (varint), then per pair id ref (2), lag (1), weight (1) |
+| | R rows: offset and time as differences (varint, zigzag varint), id ref (2), action (``SKIP`` of ``state.actions`` among them) and count + 1 (4 bits each), strength (zigzag varint), number of pairs (varint), then per pair id ref (2), lag (1), weight (1) |
 | 8 | XXH64 of all before |
 
 So a pair costs four bytes and an id stands once per frame. A row goes whole to the owner of its

@@ -62,13 +62,14 @@ def _fingerprint(event_id: str, seed: int) -> int:
 
 
 def item_parts(partition: ItemPartition, oracle: ItemPartitionOracle) -> Iterator[Part]:
-    """Yield what is compared of one item partition: tiles, marginals, pairs."""
+    """Yield what is compared of one item partition: tiles, marginals, pairs, touches."""
     yield "stream time", partition.stream_time_ms, oracle.stream_time_ms
     expected = {
         item: {
             "tiles": state.tiles,
             "marginals": {part: astuple(sums) for part, sums in state.marginals.items()},
             "pairs": state.pairs,
+            "touched_ms": state.touched_ms,
         }
         for item, state in oracle.items.items()
     }

@@ -117,6 +117,8 @@ def items(partition: ItemPartition) -> dict[str, dict[str, Any]]:
             if pairs := _pairs_of(partition, header):
                 state["pairs"][window, generation] = pairs
         if any(state.values()):
+            touched_ms = partition.counts.touched_ms(np.array([row], np.int32))
+            state["touched_ms"] = int(touched_ms[0])
             found[partition.ids.id(int(partition.id_rows[row])).decode()] = state
     return found
 

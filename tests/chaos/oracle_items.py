@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from stream.wire import ACTION_NAMES
 from tests.chaos.oracle_records import partition_of
-from tests.chaos.oracle_users import DeltaRow
+from tests.chaos.oracle_users import SKIP, DeltaRow
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
@@ -20,6 +20,7 @@ DAY_MS = 24 * HOUR_MS
 # Actions that are counted one by one, in order; the sum of strengths stands behind them.
 COUNTED = ACTION_NAMES[:5]
 STRENGTH = "strength"
+_NOT_INTERESTED = ACTION_NAMES.index("not_interested")
 # Weight of a pair of lag 1; of a pair of lag n about an n-th of it.
 ORDER_UNIT = 60
 
@@ -58,11 +59,13 @@ class ItemState:
 
     Attributes:
         pairs: (window, generation) -> neighbour -> [out, in, cf].
+        touched_ms: When somebody last turned to it; 0 for never.
     """
 
     tiles: dict[Tile, int] = field(default_factory=dict)
     marginals: dict[Part, Marginals] = field(default_factory=dict)
     pairs: dict[Part, dict[str, list[int]]] = field(default_factory=dict)
+    touched_ms: int = 0
 
 
 class ItemPartitionOracle:
@@ -95,7 +98,11 @@ class ItemPartitionOracle:
         return self.items.setdefault(item, ItemState())
 
     def _count(self, row: DeltaRow) -> None:
-        tiles = self._item(row.item).tiles
+        item = self._item(row.item)
+        tiles = item.tiles
+        if row.count > 0 and row.action not in (_NOT_INTERESTED, SKIP):
+            item.touched_ms = max(item.touched_ms, row.time_ms)
+        action = 0 if row.action == SKIP else row.action  # A skip is a watch.
         rings = (
             ("minute", MINUTE_MS, self.rules.num_minutes),
             ("hour", HOUR_MS, self.rules.num_hours),
@@ -106,8 +113,8 @@ class ItemPartitionOracle:
             if tile <= self.stream_time_ms // size_ms - number:
                 continue
             columns = [(STRENGTH, row.strength)]
-            if ring != "minute" and row.action < len(COUNTED):
-                columns.append((COUNTED[row.action], row.count))
+            if ring != "minute" and action < len(COUNTED):
+                columns.append((COUNTED[action], row.count))
             for column, amount in columns:
                 key = (ring, tile, column)
                 tiles[key] = tiles.get(key, 0) + amount
@@ -141,9 +148,11 @@ class ItemPartitionOracle:
     def popularity(self, item: str, half_life_ms: int) -> float:
         """Return an item's decayed strength as of stream time, each event counted once.
 
-        A tile counts with the age of the middle of what no finer ring holds of it.
+        A tile counts with the age of the middle of what no finer ring holds of it, one unit of the
+        newest with strength with the age of the last touch.
         """
-        tiles = self.items[item].tiles if item in self.items else {}
+        state = self.items.get(item, ItemState())
+        tiles, is_newest = state.tiles, True
         now_ms, total = self.stream_time_ms, 0.0
         finer_ms, finer_start_ms = 0, now_ms + 1
         rings = (
@@ -152,7 +161,7 @@ class ItemPartitionOracle:
             ("day", DAY_MS, self.rules.num_days),
         )
         for ring, size_ms, number in rings:
-            for tile in range(now_ms // size_ms - number + 1, now_ms // size_ms + 1):
+            for tile in range(now_ms // size_ms, now_ms // size_ms - number, -1):
                 amount = tiles.get((ring, tile, STRENGTH), 0)
                 start_ms, end_ms = tile * size_ms, (tile + 1) * size_ms
                 if finer_ms:
@@ -161,6 +170,9 @@ class ItemPartitionOracle:
                             amount -= tiles.get((_finer(ring), finer, STRENGTH), 0)
                     end_ms = min(end_ms, max(finer_start_ms, start_ms))
                 age_ms = max(0.0, now_ms - (start_ms + end_ms) / 2)
+                if amount > 0 and is_newest:
+                    amount, is_newest = amount - 1, False
+                    total += 2.0 ** (-max(0, now_ms - state.touched_ms) / half_life_ms)
                 total += amount * 2.0 ** (-age_ms / half_life_ms)
             finer_ms = size_ms
             finer_start_ms = (now_ms // size_ms - number + 1) * size_ms

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from stream.wire import ACTION_NAMES, Interaction
 
 _LIKE, _UNLIKE = ACTION_NAMES.index("like"), ACTION_NAMES.index("unlike")
+# A watch that is worth nothing, in rows.
+SKIP = len(ACTION_NAMES)
 # What is said once: saying it again changes nothing.
 _ONCE = ("like", "not_interested", "follow")
 
@@ -214,7 +216,8 @@ class UserPartitionOracle:
         entry.completion = max(entry.completion, completion)
         user.history = [*user.history, entry][-self.rules.max_history :]
         if counts or is_news:
-            row = (entry.item, event.ts, action, 1, gain, pairs)
+            said = SKIP if event.type == "watch" and not strength else action
+            row = (entry.item, event.ts, said, 1, gain, pairs)
             self.rows.append(DeltaRow(self.partition, offset, *row))
 
     def _may_repeat(self, entry: Entry, time_ms: int) -> bool:

@@ -101,7 +101,7 @@ def source_rows(draw: st.DrawFn, *, max_rows: int = 12, span_ms: int = 50 * DAY_
                 offset=offset - 1,
                 item=item,
                 time_ms=START_MS + draw(st.integers(0, span_ms)),
-                action=draw(st.integers(0, 5)),
+                action=draw(st.sampled_from([0, 1, 2, 3, 4, 5, 8])),
                 count=draw(st.sampled_from([1, 1, 1, -1, 0])),
                 strength=draw(st.integers(-3, 3)),
                 pairs=tuple(
@@ -126,6 +126,7 @@ class ItemOracle:
         self.tiles: dict[bytes, dict[tuple[str, int, int], int]] = defaultdict(
             lambda: defaultdict(int)
         )
+        self.touched_ms: dict[bytes, int] = defaultdict(int)
         # (window, generation) -> item -> [interactions, strength, out, in, cf]
         self.marginals: dict[tuple[int, int], dict[bytes, list[int]]] = defaultdict(
             lambda: defaultdict(lambda: [0] * 5)
@@ -142,7 +143,9 @@ class ItemOracle:
 
     def _count(self, row: Row) -> None:
         tiles = self.tiles[row.item]
-        action = 1 if row.action == 6 else row.action
+        if row.count > 0 and row.action not in (4, 8):  # No dislike, unlike, skip.
+            self.touched_ms[row.item] = max(self.touched_ms[row.item], row.time_ms)
+        action = {6: 1, 8: 0}.get(row.action, row.action)  # An unlike is a like's, a skip a watch.
         for ring, size_ms, number in (
             ("hour", HOUR_MS, self.limits.num_hours),
             ("day", DAY_MS, self.limits.num_days),

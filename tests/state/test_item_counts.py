@@ -69,12 +69,76 @@ def test_popularity_is_the_oracles_sum_over_events(
     counts = new_counts()
     add(counts, events)
     expected = np.zeros(len(HALF_LIVES))
-    for time_ms, strength in events:
+    is_newest = True
+    for time_ms, strength in sorted(events, reverse=True):
         part = covered(time_ms, as_of_ms, small_limits())
-        if part is not None:
-            age_ms = max(0.0, as_of_ms - sum(part) / 2)
-            expected += strength * 2.0 ** (-age_ms / HALF_LIVES)
+        if part is not None and strength:
+            ages_ms = [max(0.0, as_of_ms - sum(part) / 2)] * strength
+            if is_newest:  # One unit is as old as the item's last event, strong or not.
+                ages_ms[0] = as_of_ms - max(time for time, _ in events)
+                is_newest = False
+            expected += sum(2.0 ** (-age_ms / HALF_LIVES) for age_ms in ages_ms)
     assert read(counts, as_of_ms)[0] == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-6)
+
+
+def touch(counts: ItemCounts, time_ms: int, *, action: int, count: int) -> None:
+    """Add an event on item row 0 that brings no strength."""
+    counts.add(
+        np.zeros(1, np.int32),
+        np.array([time_ms], np.int64),
+        np.array([action], np.uint8),
+        np.array([count], np.int8),
+        np.zeros(1, np.int16),
+    )
+
+
+def test_who_comes_again_refreshes_one_unit_and_adds_none() -> None:
+    counts = new_counts()
+    add(counts, [(START_MS, 3)])
+    as_of_ms = START_MS + 10 * MINUTE_MS
+    touch(counts, as_of_ms, action=0, count=1)
+    middle_ms = START_MS // MINUTE_MS * MINUTE_MS + MINUTE_MS // 2
+    expected = 1 + 2 * 2.0 ** (-(as_of_ms - middle_ms) / HALF_LIVES)
+    assert read(counts, as_of_ms)[0] == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("action", "count"), [(4, 1), (1, -1), (8, 1)])
+def test_a_dislike_an_unlike_or_a_skip_refreshes_nothing(action: int, count: int) -> None:
+    counts, other = new_counts(), new_counts()
+    for each in (counts, other):
+        add(each, [(START_MS, 3)])
+    touch(counts, START_MS + MINUTE_MS, action=action, count=count)
+    assert read(counts, START_MS + HOUR_MS)[0] == read(other, START_MS + HOUR_MS)[0]
+
+
+def test_events_of_one_minute_are_told_apart() -> None:
+    counts = ItemCounts(limits=small_limits())
+    counts.add(
+        np.array([0, 1], np.int32),
+        np.array([START_MS, START_MS + 1_000], np.int64),
+        np.zeros(2, np.uint8),
+        np.ones(2, np.int8),
+        np.ones(2, np.int16),
+    )
+    popularity, _ = counts.read(
+        np.array([0, 1], np.int32),
+        as_of_ms=START_MS + 2_000,
+        half_lives_ms=np.array([1_000], np.int64),
+        action_half_life_ms=DAY_MS,
+    )
+    assert popularity[:, 0].tolist() == pytest.approx([0.25, 0.5])
+
+
+def test_an_older_snapshot_has_the_middle_of_the_newest_minute() -> None:
+    counts, restored = new_counts(), new_counts()
+    add(counts, [(START_MS, 1)])
+    arrays = counts.arrays(4)
+    del arrays["last_touched_ms"]
+    restored.restore(arrays)
+    assert restored.touched_ms(np.arange(2, dtype=np.int32)).tolist() == [
+        START_MS // MINUTE_MS * MINUTE_MS + MINUTE_MS // 2,
+        0,
+    ]
 
 
 def test_one_event_counts_once_at_any_age() -> None:

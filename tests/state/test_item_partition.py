@@ -92,6 +92,8 @@ def check_against_oracle(partition: ItemPartition, oracle: ItemOracle) -> None:
         row = partition.item_rows[partition.ids.row_of(item)]
         unrolled = partition.counts.unroll(np.array([row], np.int32), now_ms=oracle.now_ms)[0]
         assert unrolled.tolist() == unrolled_tiles(tiles, oracle.now_ms, limits)
+        touched_ms = partition.counts.touched_ms(np.array([row], np.int32))
+        assert touched_ms.tolist() == [oracle.touched_ms[item]]
 
 
 def unrolled_tiles(

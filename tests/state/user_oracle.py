@@ -16,6 +16,7 @@ from state.seen import BITS_PER_ITEM, seen_key
 from state.user_limits import UserLimits
 
 WATCH, LIKE, COMMENT, SHARE, NOT_INTERESTED, FOLLOW, UNLIKE, ERASE = range(8)
+SKIP = 8  # A watch that is worth nothing, in delta rows.
 MASK = 2**64 - 1
 
 
@@ -249,7 +250,8 @@ class UserOracle:
         entry.bits |= 1 << event.action
         entry.completion = max(entry.completion, completion)
         pairs = linked if strength > 0 and not (is_given_again or is_capped) else []
-        row = (offset, event.item, event.ts, event.action, 1, entry.strength - before, pairs)
+        action = SKIP if event.action == WATCH and strength == 0 else event.action
+        row = (offset, event.item, event.ts, action, 1, entry.strength - before, pairs)
         if is_news or not is_capped:
             self.deltas.append(row)
         weight = float(entry.strength - before)
