@@ -170,6 +170,8 @@ class Deployment:
         """Return the environment of a command on this deployment; settings win."""
         ours = {**self.settings, **settings}
         kept = {name: value for name, value in os.environ.items() if "HEADWATER_" not in name}
+        # An installed worker does not compile its modules at every start either.
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
         return {**kept, **{f"HEADWATER_{name}": str(value) for name, value in ours.items()}}
 
     def start(self, **settings: object) -> WorkerProcess:
