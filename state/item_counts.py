@@ -220,6 +220,24 @@ def subtract_finer(unrolled: NDArray[np.int32], sizes: NDArray[np.int64], minute
                 unrolled[index, at] -= unrolled[index, age]
 
 
+def _decayed(
+    strengths: NDArray[np.int32],
+    ages_ms: NDArray[np.float64],
+    touch_ages_ms: NDArray[np.int64],
+    half_lives_ms: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Sum tiles by age, one unit of each row's newest strength by its touch: float64 (n, H)."""
+    # (n, tiles) @ (tiles, H), in float64: integers stay exact until the weights meet them.
+    weights = np.exp2(-ages_ms[:, None] / half_lives_ms[None, :])
+    sums = strengths.astype(np.float64) @ weights
+    newest = np.argmax(strengths > 0, axis=1)
+    has_strength = np.take_along_axis(strengths, newest[:, None], axis=1) > 0
+    touch_weights = np.exp2(-touch_ages_ms[:, None] / half_lives_ms[None, :])
+    sums += np.where(has_strength, touch_weights - weights[newest], 0.0)
+    decayed: NDArray[np.float64] = np.maximum(sums, 0.0)
+    return decayed
+
+
 class ItemCounts:
     """Counts per item in rings of tiles; see the module.
 
@@ -297,15 +315,8 @@ class ItemCounts:
         strengths = np.concatenate(
             (unrolled[:, :num_minutes], hours[:, :, STRENGTH], days[:, :, STRENGTH]), axis=1
         )
-        # (n, tiles) @ (tiles, H), in float64: integers stay exact until the weights meet them.
-        weights = np.exp2(-ages[:, None] / half_lives_ms[None, :])
-        popularity = strengths.astype(np.float64) @ weights
-        places = np.argmax(strengths > 0, axis=1)
-        has_strength = np.take_along_axis(strengths, places[:, None], axis=1) > 0
         touch_ages = np.maximum(as_of_ms - self._newest_times[rows, _TOUCHED], 0)
-        touch_weights = np.exp2(-touch_ages[:, None] / half_lives_ms[None, :])
-        popularity += np.where(has_strength, touch_weights - weights[places], 0.0)
-        popularity = np.maximum(popularity, 0.0)
+        popularity = _decayed(strengths, ages, touch_ages, half_lives_ms)
         # Minutes hold no actions: an hour of actions has the age of its own middle.
         hour_middles = self._middles_ms(as_of_ms, HOUR_MS, num_hours)
         action_ages = np.concatenate((hour_middles, day_ages))
