@@ -7,8 +7,8 @@ size n stands at ``t % n``; an item's rings end at its own newest minute and are
 when it moves on, so stream time may jump a year at no cost to the other items.
 
 Beside the tiles stands the moment when somebody last turned to the item, a maximum: a read takes
-one unit of the newest strength to be of that moment, for a tile cannot tell seconds apart and
-holds nothing of a user who comes again. Who skips or dislikes it does not turn to it.
+one unit of the newest minute with strength to be of that moment, for a tile cannot tell seconds
+apart and holds nothing of a user who comes again. Who skips or dislikes it does not turn to it.
 
 Absent: ids and the choice of rows (``state.item_partition``).
 """
@@ -273,7 +273,7 @@ class ItemCounts:
         """Return decayed popularity and counts per action of some items.
 
         Every tile counts with ``2 ** (-age / half_life)``, age taken from the middle of the part
-        of it that no finer ring covers; of the newest tile with strength one unit has the age of
+        of it that no finer ring covers; of the newest minute with strength one unit has the age of
         the item's last touch instead. Sums below 0 (taken back after decay) read as 0.
 
         Args:
@@ -300,8 +300,9 @@ class ItemCounts:
         # (n, tiles) @ (tiles, H), in float64: integers stay exact until the weights meet them.
         weights = np.exp2(-ages[:, None] / half_lives_ms[None, :])
         popularity = strengths.astype(np.float64) @ weights
-        places = np.argmax(strengths > 0, axis=1)
-        has_strength = np.take_along_axis(strengths, places[:, None], axis=1) > 0
+        minutes = unrolled[:, :num_minutes]
+        places = np.argmax(minutes > 0, axis=1)
+        has_strength = np.take_along_axis(minutes, places[:, None], axis=1) > 0
         touch_ages = np.maximum(as_of_ms - self._newest_times[rows, _TOUCHED], 0)
         touch_weights = np.exp2(-touch_ages[:, None] / half_lives_ms[None, :])
         popularity += np.where(has_strength, touch_weights - weights[places], 0.0)
