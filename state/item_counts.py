@@ -7,8 +7,8 @@ size n stands at ``t % n``; an item's rings end at its own newest minute and are
 when it moves on, so stream time may jump a year at no cost to the other items.
 
 Beside the tiles stands the moment when somebody last turned to the item, a maximum: a read takes
-one unit of the newest strength to be of that moment, for a tile cannot tell seconds apart and
-holds nothing of a user who comes again. Who skips or dislikes it does not turn to it.
+one unit of the newest minute with strength to be of that moment, for a tile cannot tell seconds
+apart and holds nothing of a user who comes again. Who skips or dislikes it does not turn to it.
 
 Absent: ids and the choice of rows (``state.item_partition``).
 """
@@ -225,13 +225,15 @@ def _decayed(
     ages_ms: NDArray[np.float64],
     touch_ages_ms: NDArray[np.int64],
     half_lives_ms: NDArray[np.int64],
+    num_minutes: int,
 ) -> NDArray[np.float64]:
-    """Sum tiles by age, one unit of each row's newest strength by its touch: float64 (n, H)."""
+    """Sum tiles by age, one unit of each row's newest minute by its touch: float64 (n, H)."""
     # (n, tiles) @ (tiles, H), in float64: integers stay exact until the weights meet them.
     weights = np.exp2(-ages_ms[:, None] / half_lives_ms[None, :])
     sums = strengths.astype(np.float64) @ weights
-    newest = np.argmax(strengths > 0, axis=1)
-    has_strength = np.take_along_axis(strengths, newest[:, None], axis=1) > 0
+    minutes = strengths[:, :num_minutes]
+    newest = np.argmax(minutes > 0, axis=1)
+    has_strength = np.take_along_axis(minutes, newest[:, None], axis=1) > 0
     touch_weights = np.exp2(-touch_ages_ms[:, None] / half_lives_ms[None, :])
     sums += np.where(has_strength, touch_weights - weights[newest], 0.0)
     decayed: NDArray[np.float64] = np.maximum(sums, 0.0)
@@ -291,7 +293,7 @@ class ItemCounts:
         """Return decayed popularity and counts per action of some items.
 
         Every tile counts with ``2 ** (-age / half_life)``, age taken from the middle of the part
-        of it that no finer ring covers; of the newest tile with strength one unit has the age of
+        of it that no finer ring covers; of the newest minute with strength one unit has the age of
         the item's last touch instead. Sums below 0 (taken back after decay) read as 0.
 
         Args:
@@ -316,7 +318,7 @@ class ItemCounts:
             (unrolled[:, :num_minutes], hours[:, :, STRENGTH], days[:, :, STRENGTH]), axis=1
         )
         touch_ages = np.maximum(as_of_ms - self._newest_times[rows, _TOUCHED], 0)
-        popularity = _decayed(strengths, ages, touch_ages, half_lives_ms)
+        popularity = _decayed(strengths, ages, touch_ages, half_lives_ms, num_minutes)
         # Minutes hold no actions: an hour of actions has the age of its own middle.
         hour_middles = self._middles_ms(as_of_ms, HOUR_MS, num_hours)
         action_ages = np.concatenate((hour_middles, day_ages))

@@ -149,7 +149,7 @@ class ItemPartitionOracle:
         """Return an item's decayed strength as of stream time, each event counted once.
 
         A tile counts with the age of the middle of what no finer ring holds of it, one unit of the
-        newest with strength with the age of the last touch.
+        newest minute with strength with the age of the last touch.
         """
         state = self.items.get(item, ItemState())
         tiles, is_newest = state.tiles, True
@@ -170,7 +170,7 @@ class ItemPartitionOracle:
                             amount -= tiles.get((_finer(ring), finer, STRENGTH), 0)
                     end_ms = min(end_ms, max(finer_start_ms, start_ms))
                 age_ms = max(0.0, now_ms - (start_ms + end_ms) / 2)
-                if amount > 0 and is_newest:
+                if amount > 0 and is_newest and ring == "minute":
                     amount, is_newest = amount - 1, False
                     total += 2.0 ** (-max(0, now_ms - state.touched_ms) / half_life_ms)
                 total += amount * 2.0 ** (-age_ms / half_life_ms)

@@ -74,7 +74,8 @@ def test_popularity_is_the_oracles_sum_over_events(
         part = covered(time_ms, as_of_ms, small_limits())
         if part is not None and strength:
             ages_ms = [max(0.0, as_of_ms - sum(part) / 2)] * strength
-            if is_newest:  # One unit is as old as the item's last event, strong or not.
+            is_minute = time_ms // MINUTE_MS > as_of_ms // MINUTE_MS - small_limits().num_minutes
+            if is_newest and is_minute:  # One unit is as old as the item's last event of any kind.
                 ages_ms[0] = as_of_ms - max(time for time, _ in events)
                 is_newest = False
             expected += sum(2.0 ** (-age_ms / HALF_LIVES) for age_ms in ages_ms)
