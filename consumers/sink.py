@@ -159,10 +159,11 @@ class RedisSink:
         )
 
     async def delete_returned(self, stones: Mapping[int, Mapping[bytes, str]]) -> int | None:
-        """Delete the lists of erased users that stand in Redis; return how many were found.
+        """Delete the lists of erased users that stand in Redis; return how many are gone.
 
         Args:
-            stones: Version by tombstone key by cluster slot. A list of a later version stays.
+            stones: Version by tombstone key by cluster slot. A list of a later version stays: its
+                user came back.
 
         Returns:
             None where not every key was seen or Redis did not answer: to be tried again.
@@ -181,7 +182,10 @@ class RedisSink:
         except _WORLD:
             return None
         report = await self._send(erasures)
-        return len(erasures) if report.is_answered.all() else None
+        if not report.is_answered.all():
+            return None
+        is_gone = await self.find_missing([list_key for _, _, _, _, list_key, *_ in erasures])
+        return None if is_gone is None else int(is_gone.sum())
 
     async def find_missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_] | None:
         """Return bool (n,), there is no such key; None where Redis does not answer."""
