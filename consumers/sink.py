@@ -169,6 +169,7 @@ class RedisSink:
             None where not every key was seen or Redis did not answer: to be tried again.
         """
         erasures: list[Command] = []
+        lists: list[bytes] = []
         try:
             async for key in self._client.scan_iter(match=_LISTS, count=_SCANNED):
                 of_slot = stones.get(slot_of(key))
@@ -176,6 +177,7 @@ class RedisSink:
                     continue
                 stone = list_keys(key[len(_LIST_BEGIN) : -1])[1]
                 if stone in of_slot:
+                    lists.append(key)
                     erasures.append(
                         ("EVALSHA", ERASE_USER_SHA, 2, stone, key, of_slot[stone], self._retention)
                     )
@@ -184,7 +186,7 @@ class RedisSink:
         report = await self._send(erasures)
         if not report.is_answered.all():
             return None
-        is_gone = await self.find_missing([list_key for _, _, _, _, list_key, *_ in erasures])
+        is_gone = await self.find_missing(lists)
         return None if is_gone is None else int(is_gone.sum())
 
     async def find_missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_] | None:
