@@ -24,6 +24,7 @@ from consumers.redis_client import connect_redis, redis_failure
 from consumers.security import kafka_options, redis_options
 from consumers.sink_keys import list_keys
 from consumers.topics import count_partitions
+from state.snapshot import SnapshotInvalid, SnapshotSchema
 from state.tombstones import name_of
 from stream.errors import ConfigurationError, ServerUnreachable
 from stream.settings import Settings
@@ -293,9 +294,13 @@ def _look_at_snapshots(settings: Settings, user_id: bytes, erased: Erased | None
         text = f"there is none in {folder}: run this where the workers keep theirs"
         return StoreFinding(store=store, status="none", found=0, until_ms=None, text=text)
     snapshots = make_snapshot_store(settings)
-    older = wrong = back = 0
+    older = wrong = back = unread = 0
     for name in snapshots.all_names(USERS):
-        arrays = snapshots.read(name)
+        try:
+            arrays = snapshots.read(name)
+        except (SnapshotInvalid, SnapshotSchema, OSError):
+            unread += 1  # Broken, or a newer Headwater's: the id may stand in it all the same.
+            continue
         if arrays is None or not _holds(arrays, user_id):
             continue
         if erased is not None and name.partition == erased.partition:
@@ -309,6 +314,9 @@ def _look_at_snapshots(settings: Settings, user_id: bytes, erased: Erased | None
     if wrong:
         status: Status = "found"
         text = f"{wrong} made after the erase, or without one"
+    elif unread:
+        status = "unknown"
+        text = f"{unread} cannot be read; gone once {keep} newer ones are written"
     elif older:
         status = "waits"
         text = f"{older} made before the erase; gone once {keep} newer ones are written"

@@ -126,6 +126,6 @@ def redis_failure(error: BaseException) -> ServerUnreachable:
                 "sign it?"
             )
     return ServerUnreachable(
-        f"expected Redis to answer, it did not ({error or type(error).__name__}): is "
+        f"expected Redis to answer, it did not ({str(error) or type(error).__name__}): is "
         "HEADWATER_REDIS right, rediss:// where it wants TLS and only there?"
     )

@@ -159,15 +159,17 @@ class RedisSink:
         )
 
     async def delete_returned(self, stones: Mapping[int, Mapping[bytes, str]]) -> int | None:
-        """Delete the lists of erased users that stand in Redis; return how many were found.
+        """Delete the lists of erased users that stand in Redis; return how many are gone.
 
         Args:
-            stones: Version by tombstone key by cluster slot. A list of a later version stays.
+            stones: Version by tombstone key by cluster slot. A list of a later version stays: its
+                user came back.
 
         Returns:
             None where not every key was seen or Redis did not answer: to be tried again.
         """
         erasures: list[Command] = []
+        lists: list[bytes] = []
         try:
             async for key in self._client.scan_iter(match=_LISTS, count=_SCANNED):
                 of_slot = stones.get(slot_of(key))
@@ -175,13 +177,17 @@ class RedisSink:
                     continue
                 stone = list_keys(key[len(_LIST_BEGIN) : -1])[1]
                 if stone in of_slot:
+                    lists.append(key)
                     erasures.append(
                         ("EVALSHA", ERASE_USER_SHA, 2, stone, key, of_slot[stone], self._retention)
                     )
         except _WORLD:
             return None
         report = await self._send(erasures)
-        return len(erasures) if report.is_answered.all() else None
+        if not report.is_answered.all():
+            return None
+        is_gone = await self.find_missing(lists)
+        return None if is_gone is None else int(is_gone.sum())
 
     async def find_missing(self, keys: Sequence[bytes]) -> NDArray[np.bool_] | None:
         """Return bool (n,), there is no such key; None where Redis does not answer."""

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from consumers.crash_points import crash_point
 from state.snapshot import Piece
+from stream.errors import ServerUnreachable
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,20 @@ class LocalFolder:
         self._remove_dead_writes()
 
     def list(self) -> Sequence[str]:
-        """Return the names of all files."""
-        return [entry.name for entry in self._folder.iterdir()]
+        """Return the names of all files.
+
+        Raises:
+            ServerUnreachable: The folder is gone or closed: that says nothing about what it held.
+        """
+        try:
+            return [entry.name for entry in self._folder.iterdir()]
+        except OSError as error:
+            message = (
+                f"expected the snapshot folder {self.place} to be there, came {error.strerror}: "
+                "was it deleted or unmounted, may the worker list it? A start makes a missing one "
+                "and reads the log from its start"
+            )
+            raise ServerUnreachable(message) from error
 
     def read(self, name: str) -> bytes:
         """Return a file; FileNotFoundError where it is gone."""

@@ -222,10 +222,15 @@ class SnapshotStore:
         return sorted(name for name in parsed if name is not None and name.kind == kind)
 
     def read(self, name: SnapshotName) -> dict[str, NDArray[Any]] | None:
-        """Return the arrays of one snapshot; None where it is gone or cannot be used."""
+        """Return the arrays of one snapshot; None where it is gone.
+
+        Raises:
+            SnapshotInvalid: It is there, and broken.
+            SnapshotSchema: It is whole, and of a version that is not read here.
+        """
         try:
             arrays, _ = decode(self._files.read(name.file))
-        except (SnapshotInvalid, FileNotFoundError):
+        except FileNotFoundError:
             return None
         return dict(arrays)
 

@@ -160,19 +160,24 @@ def _check_dead_letters(world: World, oracle: Oracle) -> None:
 
 def judge_samples(world: World, verdicts: Verdicts) -> None:
     """Judge what the probes saw while the scenario was played."""
+    judge_never_seen(world, verdicts)
     offsets, lists = world.offsets, world.lists
-    if not world.scenario.may_lose_snapshots:
-        verdicts.take("I2", [*world.commits.ahead, *offsets.ahead])
-    verdicts.take("I4", lists.went_back)
     over_s = offsets.two_owners_s > MAX_TWO_OWNERS_S
     verdicts.take("I6", round(offsets.two_owners_s, 1) if over_s else 0, "seconds of two owners:")
     verdicts.take("I8", _too_much(offsets))
     if world.scenario.rests_on_redis:
         verdicts.take("I9", lists.failed_reads + lists.empty_reads, "reads without an answer:")
-    logs = {worker.log_path.name: worker.log for worker in world.deployment.workers}
-    verdicts.take("I10", [name for name, log in logs.items() if PERSON in log or THING in log])
     silent = [end for slot in world.slots for end in slot.exits if end.endswith("no reason")]
     verdicts.take("I11", silent or verdicts.wrong.get("I11", ""))
+
+
+def judge_never_seen(world: World, verdicts: Verdicts) -> None:
+    """Judge what must never be seen, also of a scenario that was not played to its end."""
+    if not world.scenario.may_lose_snapshots:
+        verdicts.take("I2", [*world.commits.ahead, *world.offsets.ahead])
+    verdicts.take("I4", world.lists.went_back)
+    logs = {worker.log_path.name: worker.log for worker in world.deployment.workers}
+    verdicts.take("I10", [name for name, log in logs.items() if PERSON in log or THING in log])
 
 
 def _too_much(offsets: Any) -> list[str]:

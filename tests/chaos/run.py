@@ -23,7 +23,7 @@ from pathlib import Path
 from consumers.warm_up import compile_kernels
 from local.kafka import KafkaServer
 from local.redis import RedisServer
-from tests.chaos.judgement import judge_samples, settle
+from tests.chaos.judgement import judge_never_seen, judge_samples, settle
 from tests.chaos.report import Result, commit_of_checkout, line, put_row, row
 from tests.chaos.scenarios import FULL, QUICK, Scenario, all_scenarios
 from tests.chaos.world import World
@@ -57,9 +57,8 @@ def play(scenario: Scenario, *, seed: int, kafka: KafkaServer, folder: Path) -> 
 
 
 def _take_figures(result: Result, world: World) -> None:
-    if result.failure:  # Its samples were not judged: what must never be seen counts all the same.
-        result.verdicts.take("I2", [*world.commits.ahead, *world.offsets.ahead])
-        result.verdicts.take("I4", world.lists.went_back)
+    if result.failure:  # Its other samples were not judged.
+        judge_never_seen(world, result.verdicts)
     result.recovery_s = max(world.recoveries_s, default=None)
     result.replayed = world.replayed
     result.stale_s = world.lists.stale_s_max

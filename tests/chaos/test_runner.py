@@ -6,18 +6,22 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from redis import Redis
 
 from local.redis import RedisServer
-from tests.chaos.load import Accepted, Mix, Sending, events
+from tests.chaos.judgement import judge_never_seen
+from tests.chaos.load import PERSON, Accepted, Mix, Sending, events
 from tests.chaos.oracle_records import LogRecord, partition_of, read_interaction
 from tests.chaos.probes import ListProbe, WorkerProbe, durable_offsets
 from tests.chaos.report import BEGIN, END, Result, line, put_row, row
 from tests.chaos.run import chosen, parse
 from tests.chaos.scenarios import QUICK, Scenario, all_scenarios
 from tests.chaos.verdicts import INVARIANTS, Verdicts
+from tests.chaos.world import World
 
 
 def scenario() -> Scenario:
@@ -53,6 +57,28 @@ def test_only_what_broke_off_without_a_violation_is_played_again() -> None:
     assert result.has_broken_off and not result.is_good
     result.verdicts.take("I4", ["u1: 5 to 4"])
     assert not result.has_broken_off and not result.is_good
+
+
+@pytest.mark.parametrize("seen", ["I2", "I4", "I10"])
+def test_what_must_never_be_seen_counts_of_what_broke_off_too(seen: str) -> None:
+    worker = SimpleNamespace(
+        log_path=Path("worker-0.log"), log=f"{PERSON}7" if seen == "I10" else ""
+    )
+    world = SimpleNamespace(
+        scenario=scenario(),
+        commits=SimpleNamespace(ahead=["users/0: 5 > 4"] if seen == "I2" else []),
+        offsets=SimpleNamespace(ahead=[]),
+        lists=SimpleNamespace(went_back=["u1: 5 to 4"] if seen == "I4" else []),
+        deployment=SimpleNamespace(workers=[worker]),
+    )
+    result = Result(scenario(), seed=1, failure="AssertionError (until): not within 120 s")
+    judge_never_seen(cast(World, world), result.verdicts)
+    assert [name for name, why in result.verdicts.wrong.items() if why] == [seen]
+    assert not result.has_broken_off
+    world.scenario = replace(world.scenario, may_lose_snapshots=True)
+    verdicts = Verdicts()
+    judge_never_seen(cast(World, world), verdicts)
+    assert "I2" not in verdicts.wrong
 
 
 def test_a_violation_stays_whatever_is_found_later() -> None:

@@ -12,6 +12,7 @@ import pytest
 from consumers.configuration import make_snapshot_store
 from consumers.erased_check import Erased, _holds, _is_erase, _look_at_snapshots, verify_erased
 from local.ports import free_port
+from state import snapshot
 from state.id_index import IdIndex
 from stream.settings import Settings
 
@@ -56,6 +57,23 @@ def test_a_snapshot_is_judged_by_what_it_has_read(
     store.write("users", 0, next_offset, arrays_of(b"ann", b"bob"), {}, generation=0)
     assert _look_at_snapshots(settings, b"ann", erased).status == status
     assert _look_at_snapshots(settings, b"carla", erased).status == "none"
+
+
+@pytest.mark.parametrize("damage", ["broken", "of another schema"])
+def test_a_snapshot_that_cannot_be_read_is_not_taken_for_one_without_the_user(
+    tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    store = make_snapshot_store(settings)
+    with monkeypatch.context() as patch:
+        if damage == "of another schema":
+            patch.setattr(snapshot, "SCHEMA_VERSION", 99)
+        store.write("users", 0, 10, arrays_of(b"ann"), {}, generation=0)
+    if damage == "broken":
+        (path,) = (tmp_path / "snapshots").iterdir()
+        path.write_bytes(path.read_bytes()[:-1])
+    finding = _look_at_snapshots(settings, b"ann", GONE)
+    assert finding.status == "unknown" and finding.text.startswith("1 cannot be read")
 
 
 def test_no_folder_is_said_and_not_made(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from consumers import snapshot_folder
 from consumers.snapshots import SnapshotName, SnapshotStore
+from stream.errors import ServerUnreachable
 
 
 def write(store, next_offset, *, partition=0, kind="users", generation=0):
@@ -174,3 +175,12 @@ def test_names_round_trip_and_sort_as_files_do(left, right):
 @pytest.mark.parametrize("file", ["x", "users.0.1.2.snapshot", "..snapshot", ".DS_Store"])
 def test_other_files_are_left_alone(file):
     assert SnapshotName.parse(file) is None
+
+
+def test_a_folder_that_is_gone_is_no_empty_one(tmp_path):
+    store = SnapshotStore(tmp_path / "snapshots")
+    (tmp_path / "snapshots").rmdir()
+    with pytest.raises(ServerUnreachable, match=r"snapshots to be there, .* deleted or unmounted"):
+        store.newest_valid("users", 0)
+    with pytest.raises(OSError):
+        store.write("users", 0, 5, {"a": np.arange(3)}, {}, generation=0)
