@@ -31,6 +31,7 @@ class Result:
         accepted: Events that Kafka acknowledged.
         exits: Workers that ended by themselves, with their reasons.
         seconds: Duration.
+        broke_off: Why it broke off when it was played first; "" where it was played once.
     """
 
     scenario: Scenario
@@ -45,6 +46,7 @@ class Result:
     accepted: int = 0
     exits: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    broke_off: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -64,6 +66,7 @@ class Result:
             "seed": self.seed,
             "is_good": self.is_good,
             "failure": self.failure,
+            "broke_off": self.broke_off,
             "invariants": self.verdicts.wrong,
             "wrong_keys": self.verdicts.wrong_keys,
             "lost": self.verdicts.lost,
