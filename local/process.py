@@ -157,6 +157,8 @@ def run_to_end(command: Sequence[str], *, name: str, timeout_s: float = 60.0) ->
             env=environment,
             timeout=timeout_s,
             check=False,
+            # Ctrl-C is the program's in front: what it stops in order did not fail.
+            start_new_session=True,
         )
     except subprocess.TimeoutExpired as expired:
         message = f"{name} did not end within {timeout_s:.0f} s"

@@ -71,6 +71,11 @@ def test_java_options_of_the_user_do_not_reach_a_server(
     assert run_to_end([sys.executable, "-c", script], name="a test") == "None"
 
 
+def test_ctrl_c_does_not_reach_a_short_command() -> None:
+    script = "import os; print(os.getsid(0) == os.getpid())"
+    assert run_to_end([sys.executable, "-c", script], name="a test") == "True"
+
+
 def test_a_failed_command_shows_its_own_words() -> None:
     script = "import sys; print('no room'); sys.exit(3)"
     with pytest.raises(LocalServerError, match="a test ended with code 3: no room"):
