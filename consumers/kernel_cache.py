@@ -11,12 +11,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numba
 
 _ROOMS = ("state", "stream", "consumers")
 _KEPT = 3
+# Beyond those: what another checkout started from in these days is not compiled anew there.
+_KEPT_S = 7 * 24 * 3600.0
 
 
 def source_hash(root: Path) -> str:
@@ -42,7 +45,8 @@ def use_kernel_cache() -> None:
         os.utime(folder)
         known = sorted(base.glob("kernels-*"), key=lambda each: each.stat().st_mtime)
         for old in known[:-_KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+            if old.stat().st_mtime < time.time() - _KEPT_S:
+                shutil.rmtree(old, ignore_errors=True)
     except OSError:
         return  # A home that cannot be written: numba's own place beside the sources has to do.
     numba.config.CACHE_DIR = str(folder)

@@ -1,5 +1,8 @@
 """Compiled kernels belong to the sources they were compiled from."""
 
+import os
+import time
+
 from consumers import kernel_cache
 
 
@@ -29,9 +32,13 @@ def test_old_folders_make_room(monkeypatch, tmp_path):
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(kernel_cache.numba.config, "CACHE_DIR", "")
-    for number in range(5):
-        (tmp_path / "headwater" / f"kernels-{number}").mkdir(parents=True)
+    days_ago = (30, 20, 10, 6, 5, 0)
+    for days in days_ago:
+        folder = tmp_path / "headwater" / f"kernels-{days}"
+        folder.mkdir(parents=True)
+        used_s = time.time() - days * 86_400.0
+        os.utime(folder, (used_s, used_s))
     kernel_cache.use_kernel_cache()
     left = list((tmp_path / "headwater").glob("kernels-*"))
-    assert len(left) == 3
+    assert {int(path.name.rpartition("-")[2]) for path in left if len(path.name) < 12} == {6, 5, 0}
     assert kernel_cache.numba.config.CACHE_DIR in {str(path) for path in left}
