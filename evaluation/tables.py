@@ -81,6 +81,7 @@ class Table:
         self.path = path
         self.layout = layout
         self.line = 0
+        self._begin = 0  # Lines of the rows that are done: a quoted field may go over several.
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
         """Yield the layout's columns of each row.
@@ -95,7 +96,8 @@ class Table:
         had_row = False
         for row in fields:
             if len(row) != len(names):
-                self._fail(f"expected {len(names)} columns, got {len(row)}")
+                lacking = f", nothing for {names[len(row)]}" if len(row) < len(names) else ""
+                self._fail(f"expected {len(names)} columns, got {len(row)}{lacking}")
             had_row = True
             yield tuple([row[place] for place in places])
         if not had_row:
@@ -113,7 +115,7 @@ class Table:
     def number(self, column: str, text: str, largest: float) -> float:
         """Parse a finite number in [0, largest]."""
         try:
-            value = float(text)
+            value = float(text) if "_" not in text else -1.0  # Python's own digits: 1_000.
         except ValueError:
             value = -1.0
         if not 0.0 <= value <= largest:
@@ -195,9 +197,13 @@ class Table:
                 yield line.rstrip("\r\n").split(separator)
             return
         try:
-            yield from csv.reader(self.lines(), delimiter=separator, strict=True)
+            for row in csv.reader(self.lines(), delimiter=separator, strict=True):
+                yield row
+                self._begin = self.line
         except csv.Error as error:
-            self._fail(f"expected fields between {separator!r}, got {error}")
+            last, self.line = self.line, self._begin + 1
+            until = f" up to line {last}: is a quote closed?" if last > self.line else ""
+            self._fail(f"expected fields between {separator!r}, got {error}{until}")
 
     def _places(self, names: tuple[str, ...]) -> list[int]:
         columns = self.layout.columns

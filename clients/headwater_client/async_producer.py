@@ -24,7 +24,7 @@ from headwater_client.errors import (
 )
 from headwater_client.event_methods import EventMethods, wall_ms
 from headwater_client.kafka_errors import unreachable
-from headwater_client.kafka_options import NO_OPTIONS, joined
+from headwater_client.kafka_options import NO_OPTIONS, joined, servers_of
 from headwater_client.partitioning import partition_of
 from headwater_client.records import OutgoingRecord
 
@@ -52,6 +52,9 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         connect_timeout_ms: Bound of :meth:`start`.
         client_options: Further options of ``AIOKafkaProducer``: security, ``client_id``, ...
         now_ms: Clock of events without ``ts``, and of what lies in the future.
+
+    Raises:
+        InvalidAddress: An argument cannot work.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         self._buffer = AsyncByteBuffer(max_buffered_bytes)
         self._failures = Failures()
         options: dict[str, Any] = {
-            "bootstrap_servers": kafka,
+            "bootstrap_servers": servers_of(kafka),
             "acks": "all",
             # An idempotent aiokafka producer retries for ever; this one ends within the bound. A
             # retry may write a record twice; its event_id makes that once. aiokafka sends one

@@ -1,7 +1,8 @@
-"""Options of a Kafka library: ours, on which the promises rest, and the application's own."""
+"""What a Kafka library is given: addresses, our options, and the application's own."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -9,6 +10,27 @@ from typing import Any
 from headwater_client.errors import InvalidAddress
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+# A name or an IPv4 address, or an IPv6 address in brackets; the port may be left out.
+_SERVER = re.compile(r"([^\s:/@\[\]]+|\[[^\s/@\[\]]+\])(:\d{1,5})?")
+
+
+def servers_of(kafka: str) -> list[str]:
+    """Return each server of ``host:port[,host:port]``.
+
+    >>> servers_of("kafka-1:9092, [::1]:9093")
+    ['kafka-1:9092', '[::1]:9093']
+
+    Raises:
+        InvalidAddress: One is no address; a library would look for it until its time is over.
+    """
+    servers = [each.strip() for each in kafka.split(",")] if isinstance(kafka, str) else [""]
+    if not all(map(_SERVER.fullmatch, servers)):
+        message = (
+            "kafka: expected host:port[,host:port], something else came: leave out a scheme (as "
+            "http://) and put an IPv6 address into brackets"
+        )
+        raise InvalidAddress(message)
+    return servers
 
 
 def joined(ours: Mapping[str, Any], client_options: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from headwater_client.errors import (
 )
 from headwater_client.event_methods import EventMethods, wall_ms
 from headwater_client.kafka_errors import unreachable
-from headwater_client.kafka_options import NO_OPTIONS, joined
+from headwater_client.kafka_options import NO_OPTIONS, joined, servers_of
 from headwater_client.kafka_python import KafkaError, KafkaProducer, Partitioner
 from headwater_client.partitioning import partition_of
 from headwater_client.records import OutgoingRecord
@@ -86,7 +86,7 @@ class EventProducer(EventMethods[Delivery]):
         self._buffer = ByteBuffer(max_buffered_bytes)
         self._failures = Failures()
         options: dict[str, Any] = {
-            "bootstrap_servers": [each.strip() for each in kafka.split(",")],
+            "bootstrap_servers": servers_of(kafka),
             "bootstrap_timeout_ms": connect_timeout_ms,
             "acks": "all",
             # A retry may write a record twice; its event_id makes that once. One request at a

@@ -182,6 +182,15 @@ def test_an_address_where_nobody_answers_is_named(
 
 
 @every_producer
+@pytest.mark.parametrize(
+    "address", ["", "host:port", "http://host:9092", "host:9092,", "user@host", "::1:9092", None]
+)
+def test_what_is_no_address_is_refused_at_once(send: Send, address: Any) -> None:
+    with pytest.raises(InvalidAddress, match="expected host:port"):
+        send(address, [])
+
+
+@every_producer
 def test_arguments_that_cannot_work_are_refused(send: Send, kafka: str) -> None:
     for options, named in (
         ({"max_buffered_bytes": 5}, "max_buffered_bytes"),

@@ -147,7 +147,11 @@ MISFITS = [
     ("ml-100k", "ratings.csv.gz", "", r"line 1: .*; user_id, .* missing from an empty file"),
     ("ml-100k", "ratings.csv.gz", "user_id,item_id,rating\n", r"line 1: .*; timestamp missing"),
     (LATEST, "ratings.csv", RATINGS, r"line 1: expected rows, got none"),
-    (LATEST, "ratings.csv", RATINGS + "1,2,3\n", r"line 2: expected 4 columns, got 3"),
+    (LATEST, "ratings.csv", RATINGS + "1,2,3\n",
+     r"line 2: expected 4 columns, got 3, nothing for timestamp"),
+    (LATEST, "ratings.csv", RATINGS + "1,2,3,1_000\n", r"line 2, column timestamp: .*'1_000'"),
+    (LATEST, "ratings.csv", RATINGS + '1,2,3,4\n1,"2,3,4\n' + "1,2,3,4\n" * 9,
+     r"line 3: .* unexpected end of data up to line 12: is a quote closed"),
     (LATEST, "ratings.csv", RATINGS + "1,2,3,4\n\n", r"line 3: expected 4 columns"),
     (
         LATEST, "ratings.csv", RATINGS + "1,2,3,4\n1,2,six,4\n",
