@@ -131,7 +131,9 @@ def inspect(
     elif answer["is_known"]:
         (show_user if kind is Kind.USER else show_item)(answer)
     if not answer["is_known"]:
-        say(f"no event of this {kind.value} is in the state: {id!r}; is it spelled as there?")
+        offset = answer.get("erased_at_offset")
+        why = "is it spelled as there?" if offset is None else f"erased at offset {offset}"
+        say(f"no event of this {kind.value} is in the state: {id!r}; {why}")
         raise typer.Exit(1)
 
 

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from statistics import median
 
 from kafka import TopicPartition
 from kafka.admin import KafkaAdminClient
@@ -121,7 +122,7 @@ def large_worker_restarted(world: World) -> Figures:
         there = sum(world.deployment.ends(world.deployment.interactions).values())
         until(lambda: world.num_durable() >= there, "a snapshot holds all users")  # noqa: B023
         begin = len(world.recoveries_s)
-        for _ in range(3):
+        for _ in range(5):
             world.kill_and_restart(slot)
             world.wait_durable(300)
         snapshots = (world.deployment.folder / "data" / "snapshots").glob("users.*.snapshot")
@@ -132,6 +133,7 @@ def large_worker_restarted(world: World) -> Figures:
             f"snapshots_mb_{name}": round(sum(newest) / 2**20),
             f"restore_s_{name}": round(sum(map(float, restored)), 2),
             f"recovery_s_min_{name}": round(min(world.recoveries_s[begin:]), 2),
+            f"recovery_s_median_{name}": round(median(world.recoveries_s[begin:]), 2),
             f"restart_cpu_s_{name}": round(min(world.restarts_cpu_s[begin:]), 2),
         }
     return figures
