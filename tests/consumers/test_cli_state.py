@@ -71,6 +71,16 @@ def test_who_is_unknown_ends_with_one(log: Path, kind: str) -> None:
     assert json.loads(result.stdout.splitlines()[-1])["is_known"] is False
 
 
+def test_who_was_erased_is_said_to_be(log: Path, tmp_path: Path) -> None:
+    lines = log.read_bytes().splitlines()
+    newest_ms = max(json.loads(line)["ts"] for line in lines)
+    erase = {"event_id": "erase-1", "type": "erase", "user_id": "u1", "ts": newest_ms}
+    path = tmp_path / "erased.jsonl"
+    path.write_bytes(b"\n".join([*lines, json.dumps(erase).encode(), b""]))
+    result = call("inspect", "user", "u1", "--log", path, *SMALL)
+    assert result.exit_code == 1 and "erased at offset" in result.stderr
+
+
 def test_ids_are_printed_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     odd = "[bold]:smile:"
