@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,14 @@ ROOT = Path(__file__).parents[2]
 BOUND_S = 120
 # No server is asked for before all is imported.
 WORKER = "worker --kafka 127.0.0.1:1 --redis redis://127.0.0.1:1/0"
+
+
+@pytest.fixture(autouse=True)
+def sigint_of_a_terminal() -> Iterator[None]:
+    """A shell starts what runs in its background with SIGINT ignored, and all below inherits it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted(command: str, at: str, number: signal.Signals) -> tuple[int, list[str]]:
