@@ -2,8 +2,8 @@
 
 Python would raise KeyboardInterrupt out of whatever module is being imported, and print a
 traceback of importlib. Nothing was begun then that had to be ended. SIGTERM needs no such care:
-until a command listens to it the kernel ends the process, quietly. Absent: the first hundredth of
-a second, in which Python itself starts.
+until a command listens to it the kernel ends the process, quietly. Absent: Python's own start and
+the few imports above and below this page, some hundredths of a second, more on a busy machine.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ INTERRUPTED = 128 + signal.SIGINT
 def is_command() -> bool:
     """Say whether this process is the command ``headwater``, and not one that imports us."""
     # While a package of `python -m` is imported, the first word is still "-m".
-    if sys.argv[0] == "-m":
+    program = sys.argv[0] if sys.argv else ""  # Where Python is embedded there may be none.
+    if program == "-m":
         return "consumers.cli" in sys.orig_argv
-    return os.path.basename(sys.argv[0]) == "headwater"
+    return os.path.basename(program) == "headwater"
 
 
 def end_quietly() -> None:
