@@ -64,6 +64,7 @@ class Slab:
         """Make a slab of key-less, header-less records; offsets count up from first_offset.
 
         ``timestamps_ms`` None means that Kafka timestamps are unknown (-1): no future check.
+        The buffer is writable: kernels need no copy of it, however small a part they are given.
         """
         count = len(values)
         lengths = np.fromiter(
@@ -81,7 +82,7 @@ class Slab:
             partition=partition,
             begin=first_offset,
             end=first_offset + count,
-            buffer=np.frombuffer(b"".join(value or b"" for value in values), np.uint8),
+            buffer=np.frombuffer(bytearray().join(value or b"" for value in values), np.uint8),
             offsets=np.arange(first_offset, first_offset + count, dtype=np.int64),
             timestamps_ms=times,
             key_starts=np.full(count, -1, np.int64),
