@@ -20,9 +20,10 @@ from stream.candidates import CandidateBatch, RecommendationBatch, UserBatch
 from stream.decode import decode_events
 from stream.decode_items import decode_items
 from stream.engine import Engine
-from stream.errors import FrameHole
+from stream.errors import FrameHole, HeadwaterError
 from stream.events import EventBatch, Reject
-from stream.frames import decode_frame, encode_frames
+from stream.formats import newer_format
+from stream.frames import READABLE, decode_frame, encode_frames, newer_version
 from stream.outcomes import Admit, Folded, Refresh, all_rows
 from stream.ranking_inputs import gather
 from stream.rerank import RerankLimits, rerank
@@ -82,8 +83,7 @@ class Pipeline:
         for index, offset in enumerate(slab.offsets.tolist()):  # One frame covers a whole slab.
             frame = decode_frame(slab.value(index) or b"", offset=offset)
             if isinstance(frame, Reject):  # Our own rows: to leave them out would be to lose them.
-                message = f"{slab.topic}/{slab.partition}: offset {offset}: {frame.detail}"
-                raise FrameHole(message)
+                raise _unreadable(slab, index, frame)
             partition.apply(offset=offset, frame=frame)
         partition.next_offset = max(partition.next_offset, slab.end)
 
@@ -143,3 +143,23 @@ class Pipeline:
         return recommendations(
             users, candidates, scores, slates, catalogue, model=model, model_sequence=model_sequence
         )
+
+
+def _unreadable(slab: Slab, index: int, reject: Reject) -> HeadwaterError:
+    """Return what ends a worker at a frame that it cannot read."""
+    where, version = f"{slab.topic}/{slab.partition}", newer_version(slab.value(index) or b"")
+    anew = (
+        "start with a new group id, data folder, item-deltas and item-signals topics and a higher "
+        "HEADWATER_EPOCH"
+    )
+    if version is None:
+        message = f"{where}: offset {reject.offset}: {reject.detail}; its rows are lost: {anew}"
+        return FrameHole(message)
+    return newer_format(
+        what="frames",
+        where=where,
+        offset=reject.offset,
+        found=version,
+        readable=READABLE,
+        to_go_back=anew,
+    )

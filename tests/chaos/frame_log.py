@@ -57,7 +57,7 @@ class _Bytes:
 def read_frame(data: bytes) -> Frame:
     """Read one frame; raises AssertionError where it is none."""
     magic, source, begin, end, num_rows, num_pairs, num_ids, id_bytes = _HEADER.unpack_from(data)
-    assert magic == b"HWF\x01", magic
+    assert magic in (b"HWF\x01", b"HWF\x02"), magic
     bytes_ = _Bytes(data, _HEADER.size)
     lengths = list(bytes_.take(num_ids))
     bytes_.take((num_ids + 7) // 8)
