@@ -53,12 +53,21 @@ def until(condition: Callable[[], Any], what: str, bound_s: float = BOUND_S) -> 
 
 
 class WorkerProcess:
-    """One ``headwater worker`` in a session of its own."""
+    """One ``headwater worker`` in a session of its own.
+
+    Attributes:
+        signals: Numbers of all signals that were sent to it on purpose.
+        may_crash: Whether it was started with a crash point.
+    """
 
     log_level = "INFO"
 
-    def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], log_path: Path, *, root: Path = ROOT
+    ) -> None:
         self.log_path = log_path
+        self.signals: set[int] = set()
+        self.may_crash = "HEADWATER_CRASH_AT" in environment
         with log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "consumers.cli"]
@@ -66,7 +75,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=dict(environment),
-                cwd=ROOT,
+                cwd=root,
                 start_new_session=True,
             )
         self.health = ""
@@ -94,14 +103,19 @@ class WorkerProcess:
             found: dict[str, Any] = json.load(answer)
         return found
 
+    def send(self, number: int) -> None:
+        """Send a signal; nothing happens where it has ended."""
+        self.signals.add(number)
+        self.process.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
-        self.process.send_signal(number)
+        self.send(number)
         return self.wait()
 
     def kill(self) -> None:
         """End at once, as a crash would."""
-        self.process.kill()
+        self.send(signal.SIGKILL)
         self.wait()
 
     def wait(self) -> int:
@@ -174,10 +188,13 @@ class Deployment:
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
         return {**kept, **{f"HEADWATER_{name}": str(value) for name, value in ours.items()}}
 
-    def start(self, **settings: object) -> WorkerProcess:
-        """Start a worker and return at once."""
+    def start(self, *, root: Path = ROOT, **settings: object) -> WorkerProcess:
+        """Start a worker and return at once; ``root`` is where its version of the code lies."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
-        worker = WorkerProcess(self.environment(**settings), log_path)
+        environment = self.environment(**settings)
+        if root != ROOT:
+            environment |= environment_of(root)
+        worker = WorkerProcess(environment, log_path, root=root)
         self.workers.append(worker)
         return worker
 
@@ -261,7 +278,7 @@ class Deployment:
     def stop_all(self) -> None:
         """Stop every worker gracefully; each ends with exit code 0."""
         for worker in self.alive:
-            worker.process.send_signal(signal.SIGTERM)
+            worker.send(signal.SIGTERM)
         for worker in self.workers:
             if worker.process.returncode is None:
                 assert worker.wait() == 0, worker.log
@@ -329,6 +346,11 @@ class Deployment:
             worker.process.kill()
             worker.wait()
         self.redis.close()
+
+
+def environment_of(root: Path) -> dict[str, str]:
+    """Return what a process of another version of the code has in its environment, not ours."""
+    return {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(root / "kernels")}
 
 
 def run_cli(

@@ -1,0 +1,115 @@
+"""Scenario 18: workers of an older commit and of this one in one group.
+
+Where formats are equal they replace one another in good order, there and back. Where a format's
+version grew, workers of the older commit end at the first record that they cannot read, with their
+line, until they are replaced; there is no way back but a new group.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from stream.frames import VERSION as FRAMES
+from tests.chaos.load import Mix
+from tests.chaos.scenarios import Figures, scenario
+from tests.chaos.versions import OLDER_FRAMES, ROOT, old_version
+from tests.chaos.world import RESTART_S, Slot, World
+from tests.integration.workers import until
+
+# Rejects, erases and copies too: whatever crosses a process crosses versions here.
+_MIX = Mix(erases=0.01, bad=0.02, misrouted=0.02, duplicates=0.03)
+
+
+def _commit(root: Path) -> str:
+    return root.name.removeprefix("version-")[:9]
+
+
+def _hand_over(world: World, slot: Slot, root: Path) -> float:
+    """Replace a worker by one of another version in good order; return the pause of its users."""
+    held = world.partitions_of(slot)
+    begin_s = time.monotonic()
+    slot.is_expected_to_end = True
+    assert slot.worker.stop() == 0, slot.worker.log[-1500:]
+    until(lambda: world.lists.first_write_after(begin_s + 0.2, held), "handed over")
+    pause_s = world.lists.longest_gap(held, begin_s - 1.0)
+    world.replace(slot, root).wait_ready()
+    until(lambda: world.partitions_of(slot), "it holds partitions")
+    world.wait_durable(100)
+    return pause_s
+
+
+@scenario(18, "rolling upgrade, two versions")
+def rolling_versions(world: World) -> Figures:
+    """Replace an older commit's workers one by one under load, and go back."""
+    old = old_version(world.old)
+    slots = world.start_workers(2, root=old)
+    world.start_load(200, mix=_MIX)
+    world.wait_durable(300)
+    pauses = [_hand_over(world, slot, ROOT) for slot in slots]
+    pauses += [_hand_over(world, slot, old) for slot in slots]
+    assert not any(slot.exits for slot in slots), [slot.exits for slot in slots]
+    world.heal()
+    return {
+        "old_commit": _commit(old),
+        "replaced": len(pauses),
+        "hand_over_pause_s_max": round(max(pauses), 2),
+    }
+
+
+@scenario(18, "rolling upgrade, a worker killed")
+def rolling_versions_killed(world: World) -> Figures:
+    """Kill -9 amid an upgrade: the new one while the other is old, then the old while one is new.
+
+    Each is started again under its name as what it was, and as the version that follows.
+    """
+    old = old_version(world.old)
+    slots = world.start_workers(2, root=old)
+    world.start_load(200, mix=_MIX)
+    world.wait_durable(300)
+    _hand_over(world, slots[0], ROOT)
+    world.kill_and_restart(slots[0])
+    world.wait_durable(100)
+    world.kill_and_restart(slots[1])
+    world.wait_durable(100)
+    with world.counting_replays():
+        begin_s = time.monotonic()
+        held = world.kill(slots[1])
+        time.sleep(RESTART_S)
+        restarted_s = time.monotonic()
+        world.replace(slots[1], ROOT).wait_ready()
+        world.note_recovery(begin_s, held, since_s=restarted_s)
+    world.wait_durable(100)
+    world.heal()
+    return {"old_commit": _commit(old), "kills": 3}
+
+
+@scenario(18, "rolling upgrade, frames change")
+def frames_change(world: World) -> Figures:
+    """Replace one of two workers whose frames are of version 1; the other ends until it follows.
+
+    What it held waits meanwhile: its supervisor starts it again, it ends at the same frame.
+    """
+    old = old_version(OLDER_FRAMES)
+    slots = world.start_workers(2, root=old)
+    world.start_load(200, mix=_MIX)
+    world.wait_durable(300)
+    begin_s = time.monotonic()
+    first, left = slots
+    first.is_expected_to_end = True
+    assert first.worker.stop() == 0, first.worker.log[-1500:]
+    world.replace(first, ROOT).wait_ready()
+    until(lambda: len(left.exits) >= 2, "the old worker ends, and once more")
+    wanted = f"expected HWF version {FRAMES - 1}"
+    assert all(wanted in end for end in left.exits), left.exits
+    world.replace(left, ROOT).wait_ready()
+    since_s = time.monotonic()
+    world.note_recovery(begin_s, {0, 1, 2}, since_s=since_s)
+    pause_s = world.lists.longest_gap({0, 1, 2}, begin_s)
+    world.wait_durable(200)
+    world.heal()
+    return {
+        "old_commit": _commit(old),
+        "old_ended_with_reason": len(left.exits),
+        "pause_s_max": round(pause_s, 2),
+    }

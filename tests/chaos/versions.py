@@ -1,0 +1,91 @@
+"""Versions: an older commit of this checkout in a folder of its own, whose workers can be started.
+
+The folder lies beside the caches of compiled kernels, with a cache of its own, and is kept for the
+next run: compiling takes minutes, and nothing of that belongs into a scenario's clock.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.chaos.scenarios import NotPlayable
+from tests.integration.workers import environment_of
+
+ROOT = Path(__file__).resolve().parents[2]
+# Its frames, signals and snapshots are of the versions of now, so that workers of both share a
+# group, there and back. Where a format's version grows: the first commit that writes it
+# (docs/decisions/0015-formats.md).
+EQUAL_FORMATS = "9af0398f93689787e8a9f50ebeb75a9a734940e0"
+# The last commit that writes and reads frames of version 1.
+OLDER_FRAMES = "df69c1e00bbcc3f3fa971928e728350e612a7412"
+
+_ROOMS = ("clients", "consumers", "local", "models", "state", "stream")
+_IS_WARM = "is-warm"
+_KEPT = 3
+_COMPILE_S = 900.0
+
+
+def old_version(reference: str) -> Path:
+    """Return a folder with a commit's sources, and its kernels compiled.
+
+    Raises:
+        NotPlayable: This checkout has no git history, or no such commit in it.
+    """
+    commit = _commit(reference)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headwater"
+    folder = cache / f"version-{commit[:12]}"
+    if not (folder / _IS_WARM).exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        _export(commit, folder)
+        subprocess.run(
+            [sys.executable, "-m", "consumers.warm_up"],
+            env=_without_ours(os.environ) | environment_of(folder),
+            cwd=folder,
+            check=True,
+            timeout=_COMPILE_S,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+    (folder / _IS_WARM).touch()
+    known = sorted(cache.glob("version-*"), key=_used_s)
+    for old in known[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder
+
+
+def _used_s(folder: Path) -> float:
+    mark = folder / _IS_WARM
+    return mark.stat().st_mtime if mark.exists() else folder.stat().st_mtime
+
+
+def _commit(reference: str) -> str:
+    """Return the full id of a commit of this checkout."""
+    try:
+        found = _git("rev-parse", "--verify", "--quiet", f"{reference}^{{commit}}")
+    except (OSError, subprocess.CalledProcessError):
+        message = f"expected a git history that knows {reference}, this checkout has none"
+        raise NotPlayable(message) from None
+    return found.decode().strip()
+
+
+def _export(commit: str, folder: Path) -> None:
+    packed = _git("archive", "--format=tar", commit, *_ROOMS)
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+
+
+def _git(*words: str) -> bytes:
+    return subprocess.run(
+        ["git", *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ).stdout
+
+
+def _without_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if "HEADWATER_" not in name}
