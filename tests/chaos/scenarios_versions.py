@@ -8,7 +8,10 @@ line, until they are replaced; there is no way back but a new group.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
+
+import psutil
 
 from stream.frames import VERSION as FRAMES
 from tests.chaos.load import Mix
@@ -19,6 +22,9 @@ from tests.integration.workers import until
 
 # Rejects, erases and copies too: whatever crosses a process crosses versions here.
 _MIX = Mix(erases=0.01, bad=0.02, misrouted=0.02, duplicates=0.03)
+
+# Of frames, in versions.OLDER_FRAMES.
+_OLDER = 1
 
 
 def _commit(root: Path) -> str:
@@ -33,10 +39,16 @@ def _hand_over(world: World, slot: Slot, root: Path) -> float:
     assert slot.worker.stop() == 0, slot.worker.log[-1500:]
     until(lambda: world.lists.first_write_after(begin_s + 0.2, held), "handed over")
     pause_s = world.lists.longest_gap(held, begin_s - 1.0)
-    world.replace(slot, root).wait_ready()
+    _start(world, slot, root)
     until(lambda: world.partitions_of(slot), "it holds partitions")
     world.wait_durable(100)
     return pause_s
+
+
+def _start(world: World, slot: Slot, root: Path) -> None:
+    """Start a version's worker in a slot, in the place of one that lives or has ended."""
+    pid = world.replace(slot, root).wait_ready().pid
+    assert Path(psutil.Process(pid).cwd()) == root, "it runs another version's code"
 
 
 @scenario(18, "rolling upgrade, two versions")
@@ -77,7 +89,7 @@ def rolling_versions_killed(world: World) -> Figures:
         held = world.kill(slots[1])
         time.sleep(RESTART_S)
         restarted_s = time.monotonic()
-        world.replace(slots[1], ROOT).wait_ready()
+        _start(world, slots[1], ROOT)
         world.note_recovery(begin_s, held, since_s=restarted_s)
     world.wait_durable(100)
     world.heal()
@@ -88,7 +100,8 @@ def rolling_versions_killed(world: World) -> Figures:
 def frames_change(world: World) -> Figures:
     """Replace one of two workers whose frames are of version 1; the other ends until it follows.
 
-    What it held waits meanwhile: its supervisor starts it again, it ends at the same frame.
+    Its supervisor starts it again, it ends again, and the new one takes what it held. Amid that
+    the new one is killed, so that for a while there are only workers that cannot go on.
     """
     old = old_version(OLDER_FRAMES)
     slots = world.start_workers(2, root=old)
@@ -98,18 +111,22 @@ def frames_change(world: World) -> Figures:
     first, left = slots
     first.is_expected_to_end = True
     assert first.worker.stop() == 0, first.worker.log[-1500:]
-    world.replace(first, ROOT).wait_ready()
+    _start(world, first, ROOT)
     until(lambda: len(left.exits) >= 2, "the old worker ends, and once more")
-    wanted = f"expected HWF version {FRAMES - 1}"
+    wanted = f"expected HWF version {_OLDER}"
     assert all(wanted in end for end in left.exits), left.exits
-    world.replace(left, ROOT).wait_ready()
-    since_s = time.monotonic()
-    world.note_recovery(begin_s, {0, 1, 2}, since_s=since_s)
     pause_s = world.lists.longest_gap({0, 1, 2}, begin_s)
+    world.kill_and_restart(first)
+    _start(world, left, ROOT)
     world.wait_durable(200)
     world.heal()
+    deployment = world.deployment
+    frames = deployment.records(deployment.item_deltas, deployment.partitions)
+    versions = Counter(record.value[3] for record in frames)
+    assert {*versions} == {_OLDER, FRAMES}, f"frames of both versions were to be read: {versions}"
     return {
         "old_commit": _commit(old),
         "old_ended_with_reason": len(left.exits),
         "pause_s_max": round(pause_s, 2),
+        "frames_of_version_1": versions[_OLDER],
     }
