@@ -201,7 +201,8 @@ def zombie(world: World) -> Figures:
 def rebalance_storm(world: World) -> Figures:
     """A second worker joins and leaves under load, again and again; the pause of each round."""
     (stays,) = world.start_workers(1)
-    world.start_load(250)
+    # Nobody dies here, so that no reject may come to dead-letters twice.
+    world.start_load(250, mix=Mix(bad=0.02))
     world.wait_durable(300)
     joins, leaves = [], []
     for number in range(4):
