@@ -11,7 +11,7 @@ HeadwaterError
 ├── PartitionElsewhere     a question about a partition that another worker holds
 ├── SnapshotNotWritten     the store took no snapshot: full, away, not ours to write
 ├── CorruptBatch           Kafka handed out a record batch that cannot be read
-├── StateMismatch          a snapshot does not fit (schema, partitions, checksum)
+├── StateMismatch          a snapshot, log or frame does not fit (schema, partitions, topic)
 └── NewerFormat            a frame or signal that only a newer Headwater reads
 ```
 Bad data is never an exception: decoders return ``(batch, rejects)``.
@@ -63,4 +63,4 @@ class NewerFormat(HeadwaterError):
 
 
 class StateMismatch(HeadwaterError):
-    """A snapshot cannot be used: other schema, other partition count, or a broken checksum."""
+    """A snapshot, a log or a frame belongs to another state: schema, partitions, topic, checksum."""

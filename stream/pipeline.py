@@ -16,11 +16,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.ranking import Ranker, RankerScores
+from state.frame_columns import SourceUnknown
 from stream.candidates import CandidateBatch, RecommendationBatch, UserBatch
 from stream.decode import decode_events
 from stream.decode_items import decode_items
 from stream.engine import Engine
-from stream.errors import FrameHole, HeadwaterError
+from stream.errors import FrameHole, HeadwaterError, StateMismatch
 from stream.events import EventBatch, Reject
 from stream.formats import newer_format
 from stream.frames import READABLE, decode_frame, encode_frames, newer_version
@@ -33,6 +34,13 @@ from stream.slab import Slab
 from stream.slates import recommendations
 from stream.sources import RetrievalLimits, SharedListCache, retrieve
 from stream.user_batches import read_user_batch
+
+# What to do about a frame of a partition that there is not.
+_OTHERS = (
+    "If workers of another HEADWATER_TOPICS__PARTITIONS write here, stop them: that number cannot "
+    "change under a group id; a new one needs new item-deltas and item-signals topics and a new "
+    "data folder"
+)
 
 
 class Pipeline:
@@ -84,7 +92,11 @@ class Pipeline:
             frame = decode_frame(slab.value(index) or b"", offset=offset)
             if isinstance(frame, Reject):  # Our own rows: to leave them out would be to lose them.
                 raise _unreadable(slab, index, frame)
-            partition.apply(offset=offset, frame=frame)
+            try:
+                partition.apply(offset=offset, frame=frame)
+            except SourceUnknown as error:
+                message = f"{slab.topic}/{slab.partition}: offset {offset}: {error} {_OTHERS}"
+                raise StateMismatch(message) from error
         partition.next_offset = max(partition.next_offset, slab.end)
 
     def publish_signals(

@@ -12,7 +12,7 @@ from state.actions import LIKE, SKIP, WATCH
 from state.deltas import DeltaRows
 from state.frame_columns import FrameColumns
 from state.hashing import hash64
-from stream.errors import FrameHole, NewerFormat
+from stream.errors import FrameHole, NewerFormat, StateMismatch
 from stream.frames import READABLE, VERSION, decode_frame, encode_frames, newer_version
 from stream.pipeline import Pipeline
 from stream.settings import Settings
@@ -44,7 +44,10 @@ def frame_by_hand(version: int, *, actions: tuple[int, ...], begin: int = 0) -> 
         rows += struct.pack("<HB", 0, action | 2 << 4) + zigzag(strength) + b"\x00"
     fields = (0, begin, begin + len(actions), len(actions), 0, 1, len(b"clip"))
     head = b"HWF" + bytes([version]) + struct.pack("<IqqIIII", *fields)
-    body = head + bytes([len(b"clip"), 1]) + b"clip" + rows
+    return sealed(head + bytes([len(b"clip"), 1]) + b"clip" + rows)
+
+
+def sealed(body: bytes) -> bytes:
     checksum = int(hash64(np.frombuffer(body, np.uint8), 0, len(body), 0))
     return body + checksum.to_bytes(8, "little")
 
@@ -146,6 +149,16 @@ def test_bytes_that_are_no_frame_are_no_newer_version() -> None:
     )
     with pytest.raises(FrameHole, match=r"offset 0: expected HWF version .*new group id"):
         fold(pipeline_of_items(), b"{}" * 40)
+
+
+def test_a_frame_of_a_partition_that_there_is_not_ends_the_worker_with_a_line() -> None:
+    pipeline = pipeline_of_items()
+    frame = bytearray(frame_by_hand(VERSION, actions=(WATCH,)))
+    frame[4] = 7
+    wanted = r"item-deltas/0: offset 0: expected a source partition below 1, got 7; .* stop them"
+    with pytest.raises(StateMismatch, match=wanted):
+        fold(pipeline, sealed(bytes(frame[:-8])))
+    assert pipeline.engine.items[0].next_offset == 0
 
 
 def test_a_newer_signal_ends_the_worker_where_a_broken_one_is_left_out() -> None:
