@@ -14,6 +14,8 @@ import pytest
 from redis import Redis
 
 from local.redis import RedisServer
+from state import snapshot
+from stream import frames, signals
 from tests.chaos.judgement import check_letters, judge_never_seen
 from tests.chaos.load import PERSON, Accepted, Mix, Sending, events
 from tests.chaos.oracle_records import LogRecord, partition_of, read_interaction
@@ -22,7 +24,7 @@ from tests.chaos.report import BEGIN, END, Result, line, put_row, row
 from tests.chaos.run import chosen, parse
 from tests.chaos.scenarios import QUICK, NotPlayable, Scenario, all_scenarios
 from tests.chaos.verdicts import INVARIANTS, Verdicts
-from tests.chaos.versions import old_version
+from tests.chaos.versions import EQUAL_FORMATS, FORMATS, OLDER_FRAMES, formats_of, old_version
 from tests.chaos.world import World
 
 
@@ -188,6 +190,18 @@ def test_a_version_that_is_not_there_skips_with_a_reason() -> None:
         old_version("no-such-commit")
     skipped = Result(scenario(), seed=1, skipped="expected a git history")
     assert line(skipped).startswith("skip") and "expected a git history" in line(skipped)
+
+
+def test_the_older_commits_have_the_formats_that_their_scenarios_need() -> None:
+    """Who raises a version moves EQUAL_FORMATS to the first commit that writes it."""
+    try:
+        equal, older = formats_of(EQUAL_FORMATS), formats_of(OLDER_FRAMES)
+    except NotPlayable as reason:
+        pytest.skip(str(reason))
+    assert equal == dict(
+        zip(FORMATS, (frames.VERSION, signals.VERSION, snapshot.SCHEMA_VERSION), strict=True)
+    )
+    assert older[FORMATS[0]] == 1 in frames.READABLE
 
 
 def test_a_violation_stays_whatever_is_found_later() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 EQUAL_FORMATS = "9af0398f93689787e8a9f50ebeb75a9a734940e0"
 # The last commit that writes and reads frames of version 1.
 OLDER_FRAMES = "df69c1e00bbcc3f3fa971928e728350e612a7412"
+
+# Where a format's version stands.
+FORMATS = ("stream/frames.py", "stream/signals.py", "state/snapshot.py")
 
 _ROOMS = ("clients", "consumers", "local", "models", "state", "stream")
 _IS_WARM = "is-warm"
@@ -58,6 +62,20 @@ def old_version(reference: str) -> Path:
     for old in known[:-_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return folder
+
+
+def formats_of(reference: str) -> dict[str, int]:
+    """Return by file which version of its format a commit writes.
+
+    Raises:
+        NotPlayable: As :func:`old_version`.
+    """
+    commit = _commit(reference)
+    texts = {name: _git("show", f"{commit}:{name}").decode() for name in FORMATS}
+    return {
+        name: int(re.findall(r"^(?:SCHEMA_)?VERSION = (\d+)$", text, re.MULTILINE)[0])
+        for name, text in texts.items()
+    }
 
 
 def _used_s(folder: Path) -> float:
