@@ -145,6 +145,8 @@ def main(words: Sequence[str]) -> int:
         return 0
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     out = sys.stderr if arguments.json else sys.stdout
+    # Before the page is written, which would be a file that differs.
+    commit = commit_of_checkout()
     begin_s, results = time.monotonic(), []
     compile_kernels()
     with tempfile.TemporaryDirectory(prefix="headwater-chaos-") as scratch:
@@ -164,7 +166,6 @@ def main(words: Sequence[str]) -> int:
                 results.append(result)
                 print(line(result), file=out, flush=True)
                 if arguments.table and not result.skipped:
-                    commit = commit_of_checkout()
                     put_row(arguments.table, row(result, commit=commit, machine=arguments.machine))
         finally:
             shared.kill()
