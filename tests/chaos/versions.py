@@ -1,7 +1,9 @@
-"""Versions: an older commit of this checkout in a folder of its own, whose workers can be started.
+"""Versions of the code whose workers can be started beside this checkout's.
 
-The folder lies beside the caches of compiled kernels, with a cache of its own, and is kept for the
-next run: compiling takes minutes, and nothing of that belongs into a scenario's clock.
+An older commit is put into a folder beside the caches of compiled kernels, with a cache of its own,
+and kept for the next run: compiling takes minutes, and nothing of that belongs into a scenario's
+clock. A newer version of frames, which there is not yet, is this checkout's code, changed as it is
+imported.
 """
 
 from __future__ import annotations
@@ -17,9 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.chaos.scenarios import NotPlayable
-from tests.integration.workers import environment_of
+from tests.integration.workers import ROOT, Code
 
-ROOT = Path(__file__).resolve().parents[2]
 # Its frames, signals and snapshots are of the versions of now, so that workers of both share a
 # group, there and back. Where a format's version grows: the first commit that writes it
 # (docs/decisions/0015-formats.md).
@@ -31,13 +32,34 @@ OLDER_FRAMES = "df69c1e00bbcc3f3fa971928e728350e612a7412"
 FORMATS = ("stream/frames.py", "stream/signals.py", "state/snapshot.py")
 
 _ROOMS = ("clients", "consumers", "local", "models", "state", "stream")
+# The same bytes under a version that nobody else reads.
+_NEWER = """
+import consumers
+from stream import frames
+
+frames.VERSION += 1
+frames.READABLE += (frames.VERSION,)
+frames._MAGIC = int.from_bytes(frames._TAG + bytes([frames.VERSION]), "little")
+frames._READABLE_MAGICS |= {frames._MAGIC}
+"""
 _IS_WARM = "is-warm"
 _KEPT = 3
 _COMPILE_S = 900.0
 
 
-def old_version(reference: str) -> Path:
-    """Return a folder with a commit's sources, and its kernels compiled.
+def newer_frames(folder: Path) -> Code:
+    """Return this checkout's code as it would be if frames were of one version more.
+
+    Args:
+        folder: For the file that Python imports before anything of ours.
+    """
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_NEWER)
+    return Code(ROOT, {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}, name="newer frames")
+
+
+def old_version(reference: str) -> Code:
+    """Return a commit's code in a folder of its own, its kernels compiled.
 
     Raises:
         NotPlayable: This checkout has no git history, or no such commit in it.
@@ -45,12 +67,13 @@ def old_version(reference: str) -> Path:
     commit = _commit(reference)
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headwater"
     folder = cache / f"version-{commit[:12]}"
+    environment = {"PYTHONPATH": str(folder), "NUMBA_CACHE_DIR": str(folder / "kernels")}
     if not (folder / _IS_WARM).exists():
         shutil.rmtree(folder, ignore_errors=True)
         _export(commit, folder)
         subprocess.run(
             [sys.executable, "-m", "consumers.warm_up"],
-            env=_without_ours(os.environ) | environment_of(folder),
+            env=_without_ours(os.environ) | environment,
             cwd=folder,
             check=True,
             timeout=_COMPILE_S,
@@ -61,7 +84,7 @@ def old_version(reference: str) -> Path:
     known = sorted(cache.glob("version-*"), key=_used_s)
     for old in known[:-_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
-    return folder
+    return Code(folder, environment, name=commit[:9])
 
 
 def formats_of(reference: str) -> dict[str, int]:

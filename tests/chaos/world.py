@@ -28,7 +28,7 @@ from tests.chaos.load import Load, Mix, Sending, events
 from tests.chaos.probes import CommitProbe, ListProbe, Probe, WorkerProbe, durable_offsets
 from tests.chaos.scenarios import Scenario
 from tests.chaos.verdicts import Verdicts
-from tests.integration.workers import Deployment, WorkerProcess, until
+from tests.integration.workers import OURS, Code, Deployment, WorkerProcess, until
 
 ROOT = Path(__file__).resolve().parents[2]
 RESTART_S = 0.5
@@ -45,14 +45,14 @@ class Slot:
         number: Part of its static membership id.
         settings: Beside the deployment's.
         worker: The newest process.
-        root: Where its version of the code lies.
+        code: Its version of the code.
         is_supervised: Whether it is started again when it ends by itself.
     """
 
     number: int
     settings: dict[str, object]
     worker: WorkerProcess
-    root: Path = ROOT
+    code: Code = OURS
     is_supervised: bool = True
     is_expected_to_end: bool = False
     exits: list[str] = field(default_factory=list)
@@ -129,25 +129,25 @@ class World:
 
     # Workers.
 
-    def start_workers(self, count: int, *, root: Path = ROOT, **settings: object) -> list[Slot]:
+    def start_workers(self, count: int, *, code: Code = OURS, **settings: object) -> list[Slot]:
         """Start workers at once and return when all are ready."""
-        slots = [self.add_slot(root=root, **settings) for _ in range(count)]
+        slots = [self.add_slot(code=code, **settings) for _ in range(count)]
         for slot in slots:
             slot.worker.wait_ready()
         return slots
 
-    def add_slot(self, *, root: Path = ROOT, **settings: object) -> Slot:
+    def add_slot(self, *, code: Code = OURS, **settings: object) -> Slot:
         """Start one more worker; returns at once."""
         with self._slots_lock:
             number = len(self.slots)
-            slot = Slot(number, dict(settings), self._launch(number, root, settings), root)
+            slot = Slot(number, dict(settings), self._launch(number, code, settings), code)
             self.slots.append(slot)
         return slot
 
-    def _launch(self, number: int, root: Path, settings: dict[str, object]) -> WorkerProcess:
+    def _launch(self, number: int, code: Code, settings: dict[str, object]) -> WorkerProcess:
         member = {"WORKER__INSTANCE_ID": f"chaos-{number}", **settings}
         wanted = {k: v for k, v in member.items() if v is not None}
-        return self.deployment.start(root=root, **wanted)
+        return self.deployment.start(code=code, **wanted)
 
     def launch(self, slot: Slot, **settings: object) -> WorkerProcess:
         """Start a worker in a slot whose worker has ended; returns at once.
@@ -155,17 +155,17 @@ class World:
         Settings hold for this life only.
         """
         with self._slots_lock:
-            slot.worker = self._launch(slot.number, slot.root, {**slot.settings, **settings})
+            slot.worker = self._launch(slot.number, slot.code, {**slot.settings, **settings})
             slot.is_expected_to_end = False
         return slot.worker
 
-    def replace(self, slot: Slot, root: Path, *, number: int = signal.SIGTERM) -> WorkerProcess:
+    def replace(self, slot: Slot, code: Code, *, number: int = signal.SIGTERM) -> WorkerProcess:
         """Put a worker of another version in the place of one, which may have ended; at once."""
         with self._slots_lock:
             slot.is_expected_to_end = True
             slot.worker.send(number)
             slot.worker.wait()
-            slot.root = root
+            slot.code = code
             return self.launch(slot)
 
     def kill(self, slot: Slot, number: int = signal.SIGKILL) -> set[int]:

@@ -17,6 +17,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ def until(condition: Callable[[], Any], what: str, bound_s: float = BOUND_S) -> 
         time.sleep(_POLL_S)
 
 
+@dataclass(frozen=True)
+class Code:
+    """A version of the code.
+
+    Attributes:
+        folder: Where it lies, and its processes begin.
+        environment: What they have in their environment in place of ours.
+        name: For a person.
+    """
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    name: str = "this"
+
+
+OURS = Code(ROOT)
+
+
 class WorkerProcess:
     """One ``headwater worker`` in a session of its own.
 
@@ -63,7 +82,7 @@ class WorkerProcess:
     log_level = "INFO"
 
     def __init__(
-        self, environment: Mapping[str, str], log_path: Path, *, root: Path = ROOT
+        self, environment: Mapping[str, str], log_path: Path, *, folder: Path = ROOT
     ) -> None:
         self.log_path = log_path
         self.signals: set[int] = set()
@@ -75,7 +94,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=dict(environment),
-                cwd=root,
+                cwd=folder,
                 start_new_session=True,
             )
         self.health = ""
@@ -188,13 +207,11 @@ class Deployment:
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
         return {**kept, **{f"HEADWATER_{name}": str(value) for name, value in ours.items()}}
 
-    def start(self, *, root: Path = ROOT, **settings: object) -> WorkerProcess:
-        """Start a worker and return at once; ``root`` is where its version of the code lies."""
+    def start(self, *, code: Code = OURS, **settings: object) -> WorkerProcess:
+        """Start a worker of some version of the code and return at once."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
-        environment = self.environment(**settings)
-        if root != ROOT:
-            environment |= environment_of(root)
-        worker = WorkerProcess(environment, log_path, root=root)
+        environment = {**self.environment(**settings), **code.environment}
+        worker = WorkerProcess(environment, log_path, folder=code.folder)
         self.workers.append(worker)
         return worker
 
@@ -346,11 +363,6 @@ class Deployment:
             worker.process.kill()
             worker.wait()
         self.redis.close()
-
-
-def environment_of(root: Path) -> dict[str, str]:
-    """Return what a process of another version of the code has in its environment, not ours."""
-    return {"PYTHONPATH": str(root), "NUMBA_CACHE_DIR": str(root / "kernels")}
 
 
 def run_cli(
