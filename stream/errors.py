@@ -63,4 +63,4 @@ class NewerFormat(HeadwaterError):
 
 
 class StateMismatch(HeadwaterError):
-    """A snapshot, a log or a frame belongs to another state: schema, partitions, topic, checksum."""
+    """A snapshot, a log or a frame belongs to another state: schema, partitions, topic."""

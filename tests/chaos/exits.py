@@ -29,7 +29,9 @@ def reason_of(log: str) -> str:
     return last if _CLEAR.fullmatch(last) else ""
 
 
-def why_wrong(code: int, log: str, *, signals: Collection[int], may_crash: bool) -> str:
+def why_wrong(
+    code: int, log: str, *, signals: Collection[int], may_crash: bool, may_trace: bool = False
+) -> str:
     """Return why a worker may not end so; "" where it may.
 
     Args:
@@ -37,6 +39,8 @@ def why_wrong(code: int, log: str, *, signals: Collection[int], may_crash: bool)
         log: Its whole log.
         signals: What the runner sent it.
         may_crash: Whether it was started with a crash point.
+        may_trace: Whether a traceback before its line is passed over: of an older commit, whose
+            faults that are mended by now are not this one's.
     """
     if code < 0:
         is_ours = -code in signals or (may_crash and code == -signal.SIGKILL)
@@ -46,4 +50,5 @@ def why_wrong(code: int, log: str, *, signals: Collection[int], may_crash: bool)
     last = log.rstrip().rpartition("\n")[2]
     if code not in _CODES or not reason_of(log):
         return f"ended with code {code}, and its last line is no reason: {last[:200]!r}"
-    return f"ended with a traceback before {last[:200]!r}" if _TRACE in log else ""
+    is_traced = _TRACE in log and not may_trace
+    return f"ended with a traceback before {last[:200]!r}" if is_traced else ""

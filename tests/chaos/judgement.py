@@ -24,7 +24,7 @@ from tests.chaos.oracle import Oracle
 from tests.chaos.oracle_records import LogRecord, from_kafka
 from tests.chaos.verdicts import Verdicts
 from tests.chaos.world import World
-from tests.integration.workers import WorkerProcess, until
+from tests.integration.workers import ROOT, WorkerProcess, until
 from tests.list_versions import parse_version
 
 # Bounds of I8 for a worker with the default bounds of its tables, which are memory from the start.
@@ -218,7 +218,13 @@ def _why_wrong(worker: WorkerProcess) -> str:
     code = worker.process.poll()
     if code is None:
         return ""
-    return why_wrong(code, worker.log, signals=worker.signals, may_crash=worker.may_crash)
+    return why_wrong(
+        code,
+        worker.log,
+        signals=worker.signals,
+        may_crash=worker.may_crash,
+        may_trace=worker.folder != ROOT,
+    )
 
 
 def _too_much(offsets: Any) -> list[str]:

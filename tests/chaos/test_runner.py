@@ -25,7 +25,7 @@ from tests.chaos.run import chosen, parse
 from tests.chaos.scenarios import QUICK, NotPlayable, Scenario, all_scenarios
 from tests.chaos.verdicts import INVARIANTS, Verdicts
 from tests.chaos.versions import EQUAL_FORMATS, FORMATS, OLDER_FRAMES, formats_of, old_version
-from tests.chaos.world import World
+from tests.chaos.world import ROOT, World
 
 
 def scenario() -> Scenario:
@@ -93,7 +93,12 @@ def test_what_must_never_be_seen_counts_of_what_broke_off_too(seen: str) -> None
 
 
 def ended(
-    code: int | None, log: str = "", *, signals: tuple[int, ...] = (), may_crash: bool = False
+    code: int | None,
+    log: str = "",
+    *,
+    signals: tuple[int, ...] = (),
+    may_crash: bool = False,
+    folder: Path = ROOT,
 ) -> SimpleNamespace:
     """Make a worker that has ended; None as its code lives."""
     return SimpleNamespace(
@@ -102,6 +107,7 @@ def ended(
         process=SimpleNamespace(poll=lambda: code),
         signals=set(signals),
         may_crash=may_crash,
+        folder=folder,
     )
 
 
@@ -120,6 +126,8 @@ _TRACE = "Traceback (most recent call last):\n  ...\nKeyError: 7\n"
         (ended(3, "headwater: the worker ends: refresh has not moved for 60 s\n"), ""),
         (ended(-9, _WORKED, signals=(signal.SIGKILL,)), ""),
         (ended(-9, _WORKED, may_crash=True), ""),
+        (ended(1, _TRACE + _LINE, folder=Path("older")), ""),
+        (ended(1, _LINE + _TRACE, folder=Path("older")), "its last line is no reason"),
         (ended(1, _WORKED + _LOUD), "its last line is no reason"),
         (ended(1, _LINE + _WORKED), "its last line is no reason"),
         (ended(1, _WORKED + "headwater: TimeoutError\n"), "its last line is no reason"),

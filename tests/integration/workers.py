@@ -75,6 +75,7 @@ class WorkerProcess:
     """One ``headwater worker`` in a session of its own.
 
     Attributes:
+        folder: Where its version of the code lies.
         signals: Numbers of all signals that were sent to it on purpose.
         may_crash: Whether it was started with a crash point.
     """
@@ -84,7 +85,7 @@ class WorkerProcess:
     def __init__(
         self, environment: Mapping[str, str], log_path: Path, *, folder: Path = ROOT
     ) -> None:
-        self.log_path = log_path
+        self.log_path, self.folder = log_path, folder
         self.signals: set[int] = set()
         self.may_crash = "HEADWATER_CRASH_AT" in environment
         with log_path.open("ab") as log:
