@@ -55,13 +55,7 @@ def until(condition: Callable[[], Any], what: str, bound_s: float = BOUND_S) -> 
 
 @dataclass(frozen=True)
 class Code:
-    """A version of the code.
-
-    Attributes:
-        folder: Where it lies, and its processes begin.
-        environment: What they have in their environment in place of ours.
-        name: For a person.
-    """
+    """A version of the code: where it lies, and what its processes' environment has over ours."""
 
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
