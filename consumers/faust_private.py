@@ -263,6 +263,14 @@ class SlabConsumer(stock_driver.Consumer):
         # Faust's _committed_offset holds what was sought, which is ahead of what is committed.
         return offset > self._committed_slabs.get(tp, -1)
 
+    async def commit_and_end_transactions(self) -> None:
+        """Commit at a stop, but not after a crash: the thread that is asked may have ended.
+
+        Faust would then log that its loop is closed, with a traceback, or wait for an answer.
+        """
+        if not (self.app.crashed or self.crashed):
+            await super().commit_and_end_transactions()
+
     async def _commit_offsets(
         self, offsets: Mapping[TP, int], start_new_transaction: bool = True
     ) -> bool:

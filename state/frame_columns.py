@@ -13,6 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+class SourceUnknown(ValueError):
+    """A frame's source partition is none of those that the receiver keeps watermarks of."""
+
+
 class HoleFound(ValueError):
     """A frame starts above its source's watermark: rows in between are lost to the receiver."""
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.cooccurrence import CoOccurrence
-from state.frame_columns import FrameColumns, HoleFound
+from state.frame_columns import FrameColumns, HoleFound, SourceUnknown
 from state.frozen import Frozen
 from state.frozen_items import FrozenItems
 from state.id_index import IdIndex
@@ -102,7 +102,7 @@ class ItemPartition:
 
         Raises:
             HoleFound: The frame starts above the watermark; nothing was changed.
-            ValueError: The frame's source partition is none of ours; nothing was changed.
+            SourceUnknown: The frame's source partition is none of ours; nothing was changed.
         """
         if offset < self.next_offset:
             return
@@ -112,7 +112,7 @@ class ItemPartition:
                 f"expected a source partition below {len(self.watermarks)}, got {source}; "
                 "was the interactions topic enlarged?"
             )
-            raise ValueError(message)
+            raise SourceUnknown(message)
         watermark = int(self.watermarks[source])
         if watermark < 0:
             watermark = frame.begin

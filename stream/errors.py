@@ -11,7 +11,8 @@ HeadwaterError
 ├── PartitionElsewhere     a question about a partition that another worker holds
 ├── SnapshotNotWritten     the store took no snapshot: full, away, not ours to write
 ├── CorruptBatch           Kafka handed out a record batch that cannot be read
-└── StateMismatch          a snapshot does not fit (schema, partitions, checksum)
+├── StateMismatch          a snapshot, log or frame does not fit (schema, partitions, topic)
+└── NewerFormat            a frame or signal that only a newer Headwater reads
 ```
 Bad data is never an exception: decoders return ``(batch, rejects)``.
 """
@@ -57,5 +58,9 @@ class CorruptBatch(HeadwaterError):
     """Kafka handed out a record batch that cannot be read: checksum, codec, positions or size."""
 
 
+class NewerFormat(HeadwaterError):
+    """A frame or a signal is of a format version above those that this Headwater reads."""
+
+
 class StateMismatch(HeadwaterError):
-    """A snapshot cannot be used: other schema, other partition count, or a broken checksum."""
+    """A snapshot, a log or a frame belongs to another state: schema, partitions, topic."""

@@ -1,6 +1,6 @@
 """Frames of `headwater-item-deltas`: delta rows packed for the owner of their items.
 
-A frame, little-endian, version 1:
+A frame, little-endian, version 2:
 
 | bytes | what |
 |---|---|
@@ -16,6 +16,9 @@ A frame, little-endian, version 1:
 
 So a pair costs four bytes and an id stands once per frame. A row goes whole to the owner of its
 item; the owner of an earlier item gets the same row with its own pairs only. Absent: producing.
+
+Version 1 has the same bytes and is read as they stand. Its first writers named no skip, but said
+WATCH, so that each of their skips counts as a touch too (docs/decisions/0015-formats.md).
 """  # noqa: E501 - a table row
 
 from __future__ import annotations
@@ -42,11 +45,15 @@ from stream.frame_kernels import (
 from stream.frame_reading import read_rows
 from stream.wire import Reason
 
-VERSION = 1
+# What is written, and what is read: a frame may lie in its topic for as long as Kafka retains it.
+VERSION = 2
+READABLE = (1, 2)
 # Below Kafka's default of 1 MiB for a record, headers and batch included.
 MAX_FRAME_BYTES = 900_000
 
-_MAGIC = int.from_bytes(b"HWF" + bytes([VERSION]), "little")
+_TAG = b"HWF"
+_MAGIC = int.from_bytes(_TAG + bytes([VERSION]), "little")
+_READABLE_MAGICS = frozenset(int.from_bytes(_TAG + bytes([each]), "little") for each in READABLE)
 _HEADER = struct.Struct("<IIqqIIII")
 _CHECKSUM = struct.Struct("<Q")
 # A bad frame's bytes are kept for a person up to here.
@@ -139,8 +146,9 @@ def decode_frame(frame: bytes, *, offset: int = -1) -> FrameColumns | Reject:
     if len(frame) < HEADER_BYTES + CHECKSUM_BYTES:
         return _reject(frame, offset, f"expected at least a header, {len(frame)} bytes came")
     magic, source, begin, end, num_rows, num_pairs, num_ids, id_bytes = _HEADER.unpack_from(frame)
-    if magic != _MAGIC:
-        return _reject(frame, offset, f"expected HWF version {VERSION}, {frame[:4]!r} came")
+    if magic not in _READABLE_MAGICS:
+        readable = " or ".join(map(str, READABLE))
+        return _reject(frame, offset, f"expected HWF version {readable}, {frame[:4]!r} came")
     buffer = np.frombuffer(frame, np.uint8)
     body_end = len(frame) - CHECKSUM_BYTES
     if _CHECKSUM.unpack_from(frame, body_end)[0] != hash64(buffer, 0, body_end, 0):
@@ -179,6 +187,18 @@ def decode_frame(frame: bytes, *, offset: int = -1) -> FrameColumns | Reject:
     if broken >= 0:
         return _reject(frame, offset, f"row {broken} of {num_rows} is broken")
     return columns
+
+
+def newer_version(frame: bytes) -> int | None:
+    r"""Return the version of a frame that only a newer Headwater reads, None of all else.
+
+    Whatever a version changes, its first four bytes stay what they are.
+
+    >>> newer_version(b"HWF\x63..."), newer_version(b"HWF\x01..."), newer_version(b"{}")
+    (99, None, None)
+    """
+    is_newer = len(frame) > len(_TAG) and frame.startswith(_TAG) and frame[len(_TAG)] > VERSION
+    return frame[len(_TAG)] if is_newer else None
 
 
 def _fill(columns: FrameColumns, rows_at: int, body_end: int) -> int:

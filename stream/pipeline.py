@@ -16,13 +16,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.ranking import Ranker, RankerScores
+from state.frame_columns import SourceUnknown
 from stream.candidates import CandidateBatch, RecommendationBatch, UserBatch
 from stream.decode import decode_events
 from stream.decode_items import decode_items
 from stream.engine import Engine
-from stream.errors import FrameHole
+from stream.errors import FrameHole, HeadwaterError, StateMismatch
 from stream.events import EventBatch, Reject
-from stream.frames import decode_frame, encode_frames
+from stream.formats import newer_format
+from stream.frames import READABLE, decode_frame, encode_frames, newer_version
 from stream.outcomes import Admit, Folded, Refresh, all_rows
 from stream.ranking_inputs import gather
 from stream.rerank import RerankLimits, rerank
@@ -32,6 +34,13 @@ from stream.slab import Slab
 from stream.slates import recommendations
 from stream.sources import RetrievalLimits, SharedListCache, retrieve
 from stream.user_batches import read_user_batch
+
+# What to do about a frame of a partition that there is not.
+_OTHERS = (
+    "If workers of another HEADWATER_TOPICS__PARTITIONS write here, stop them: that number cannot "
+    "change under a group id; a new one needs new item-deltas and item-signals topics and a new "
+    "data folder"
+)
 
 
 class Pipeline:
@@ -82,9 +91,12 @@ class Pipeline:
         for index, offset in enumerate(slab.offsets.tolist()):  # One frame covers a whole slab.
             frame = decode_frame(slab.value(index) or b"", offset=offset)
             if isinstance(frame, Reject):  # Our own rows: to leave them out would be to lose them.
-                message = f"{slab.topic}/{slab.partition}: offset {offset}: {frame.detail}"
-                raise FrameHole(message)
-            partition.apply(offset=offset, frame=frame)
+                raise _unreadable(slab, index, frame)
+            try:
+                partition.apply(offset=offset, frame=frame)
+            except SourceUnknown as error:
+                message = f"{slab.topic}/{slab.partition}: offset {offset}: {error} {_OTHERS}"
+                raise StateMismatch(message) from error
         partition.next_offset = max(partition.next_offset, slab.end)
 
     def publish_signals(
@@ -143,3 +155,23 @@ class Pipeline:
         return recommendations(
             users, candidates, scores, slates, catalogue, model=model, model_sequence=model_sequence
         )
+
+
+def _unreadable(slab: Slab, index: int, reject: Reject) -> HeadwaterError:
+    """Return what ends a worker at a frame that it cannot read."""
+    where, version = f"{slab.topic}/{slab.partition}", newer_version(slab.value(index) or b"")
+    anew = (
+        "start with a new group id, data folder, item-deltas and item-signals topics and a higher "
+        "HEADWATER_EPOCH"
+    )
+    if version is None:
+        message = f"{where}: offset {reject.offset}: {reject.detail}; its rows are lost: {anew}"
+        return FrameHole(message)
+    return newer_format(
+        what="frames",
+        where=where,
+        offset=reject.offset,
+        found=version,
+        readable=READABLE,
+        to_go_back=anew,
+    )

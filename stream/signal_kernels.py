@@ -7,6 +7,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 NUM_ACTIONS = 5
+# In place of H: the value is of a newer version, which stands in place of W.
+NEWER = -2
 # Magic, shape, offset, time.
 FIXED_BYTES = 24
 # The small float is the upper part of a float32: no sign, 6 of 8 bits of exponent, 10 of 23 of
@@ -148,14 +150,20 @@ def check_values(
     value_lengths: NDArray[np.int32],
     magic: int,
 ) -> NDArray[np.int64]:
-    """Return H, W and K of each record, -1 where it is not whole: int64 (E, 3)."""
+    """Return H, W and K of each record, -1 where it is not whole, or ``NEWER``: int64 (E, 3)."""
     shapes = np.full((len(value_starts), 3), -1, np.int64)
     for index in range(len(value_starts)):
         at, length = value_starts[index], np.int64(value_lengths[index])
-        if key_lengths[index] < 1 or key_lengths[index] > 255 or length < FIXED_BYTES:
+        if key_lengths[index] < 1 or key_lengths[index] > 255 or length < 4:
             continue
         end = at + length
-        if _read(buffer, at, 4) != magic or _read(buffer, at + 8, 8) < 0:
+        word = _read(buffer, at, 4)
+        if word != magic:
+            if word & 0xFFFFFF == magic & 0xFFFFFF and word > magic:
+                shapes[index, 0] = NEWER
+                shapes[index, 1] = word >> 24
+            continue
+        if length < FIXED_BYTES or _read(buffer, at + 8, 8) < 0:
             continue
         num_half_lives = _read(buffer, at + 4, 1)
         num_windows = _read(buffer, at + 5, 1)

@@ -13,6 +13,7 @@ Key: the item's id. Value, little-endian, version 1:
 Two-byte numbers are floats of 6 bits exponent and 10 bits mantissa without sign: 0, and 2**-31 to
 2**33 within 0.05 %, more than ranking can tell; larger ones stop at the top. A value is about
 1.2 KB at 50 neighbours and two windows. Null values are ignored. Absent: producing and pacing.
+When the version grows, and what of it is still read: docs/decisions/0015-formats.md.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from state.signal_columns import SignalColumns
+from stream.formats import newer_format
 from stream.signal_kernels import (
     FIXED_BYTES,
+    NEWER,
     NUM_ACTIONS,
     check_values,
     measure_values,
@@ -89,6 +92,9 @@ def decode_signals(
         slab: Records with keys.
         num_half_lives: H to keep; None takes the H of the last good record.
         num_windows: W to keep; None takes the W of the last good record.
+
+    Raises:
+        NewerFormat: A newer Headwater wrote one of them.
     """
     shapes = check_values(
         slab.buffer,
@@ -98,6 +104,17 @@ def decode_signals(
         slab.value_lengths,
         _MAGIC,
     )
+    newer = np.flatnonzero(shapes[:, 0] == NEWER)
+    if len(newer):
+        first = int(newer[0])
+        raise newer_format(
+            what="item signals",
+            where=f"{slab.topic}/{slab.partition}",
+            offset=int(slab.offsets[first]),
+            found=int(shapes[first, 1]),
+            readable=(VERSION,),
+            to_go_back="name another item-signals topic, which fills again as items are acted on",
+        )
     good = np.flatnonzero(shapes[:, 0] >= 0)
     if num_half_lives is None:
         num_half_lives = int(shapes[good[-1], 0]) if len(good) else 0

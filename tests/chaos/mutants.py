@@ -29,6 +29,7 @@ from state.admission import REJECTED
 from state.event_ids import EventIds, expire_event_ids
 from state.frame_columns import FrameColumns
 from state.user_partition import UserPartition
+from stream import frames
 from tests.chaos.simulated_worker import BUGS
 from tests.chaos.simulated_world import Violation
 from tests.chaos.simulation import Simulation
@@ -106,6 +107,11 @@ def _count_straddling_frames_whole() -> None:
     FrameColumns.above = lambda self, _: self  # type: ignore[method-assign]
 
 
+def _read_newer_frames() -> None:
+    newer = frames._TAG + bytes([frames.VERSION + 1])
+    frames._READABLE_MAGICS |= {int.from_bytes(newer, "little")}  # type: ignore[misc]
+
+
 def _without(line: str) -> Callable[[], None]:
     """Take one line out of the script that writes lists."""
 
@@ -117,12 +123,18 @@ def _without(line: str) -> Callable[[], None]:
 
 
 _SINK = "tests/consumers/test_sink.py::"
+_FORMATS = "tests/stream/test_formats.py::"
 _USERS = "tests/state/test_user_partition.py::"
 MUTANTS: tuple[Mutant, ...] = (
     *(Mutant(name=name) for name in BUGS),
     Mutant(name="event ids dropped at restore", plant=_drop_event_ids),
     Mutant(name="event ids expire by the wall clock", plant=_expire_by_the_wall_clock),
     Mutant(name="straddling frames count whole", plant=_count_straddling_frames_whole),
+    Mutant(
+        name="newer frames read as ours",
+        plant=_read_newer_frames,
+        tests=(_FORMATS + "test_a_newer_frame_ends_the_worker_and_nothing_of_it_counts",),
+    ),
     Mutant(
         name="lateness judged per batch",
         plant=_judge_lateness_per_batch,

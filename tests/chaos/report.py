@@ -24,6 +24,7 @@ class Result:
         verdicts: Invariant by invariant.
         figures: The scenario's own.
         failure: Why it could not be played to its end; "" where it was.
+        skipped: What it needs and is not there; "" where it was played.
         recovery_s: From a fault to the first accepted write of the partitions that it hit: most.
         replayed: Records read again after restarts.
         stale_s: Longest time that an accepted event was not in its user's list.
@@ -39,6 +40,7 @@ class Result:
     verdicts: Verdicts = field(default_factory=Verdicts)
     figures: dict[str, Any] = field(default_factory=dict)
     failure: str = ""
+    skipped: str = ""
     recovery_s: float | None = None
     replayed: int = 0
     stale_s: float = 0.0
@@ -66,6 +68,7 @@ class Result:
             "seed": self.seed,
             "is_good": self.is_good,
             "failure": self.failure,
+            "skipped": self.skipped,
             "broke_off": self.broke_off,
             "invariants": self.verdicts.wrong,
             "wrong_keys": self.verdicts.wrong_keys,
@@ -107,6 +110,8 @@ def _shown(value: object, unit: str = "") -> str:
 def line(result: Result) -> str:
     """Return the scenario's line; reasons follow on lines of their own."""
     verdicts = result.verdicts
+    if result.skipped:
+        return f"skip {result.scenario.number:>2} {result.scenario.name:<28} {result.skipped}"
     figures = " ".join(f"{name}={_shown(value)}" for name, value in result.figures.items())
     text = (
         f"{'ok  ' if result.is_good else 'FAIL'} {result.scenario.number:>2} "

@@ -25,24 +25,29 @@ from local.kafka import KafkaServer
 from local.redis import RedisServer
 from tests.chaos.judgement import judge_never_seen, judge_samples, settle
 from tests.chaos.report import Result, commit_of_checkout, line, put_row, row
-from tests.chaos.scenarios import FULL, QUICK, Scenario, all_scenarios
+from tests.chaos.scenarios import FULL, QUICK, NotPlayable, Scenario, all_scenarios
+from tests.chaos.versions import EQUAL_FORMATS
 from tests.chaos.world import World
 
 
-def play(scenario: Scenario, *, seed: int, kafka: KafkaServer, folder: Path) -> Result:
+def play(
+    scenario: Scenario, *, seed: int, kafka: KafkaServer, folder: Path, old: str = EQUAL_FORMATS
+) -> Result:
     """Play one scenario; whatever fails is in the result, and everything it started is ended."""
     result, begin_s = Result(scenario, seed), time.monotonic()
     redis = RedisServer(folder / "redis", properties=dict(scenario.redis))
     world = None
     try:
         redis.start()
-        world = World(scenario, seed=seed, kafka=kafka, redis=redis, folder=folder)
+        world = World(scenario, seed=seed, kafka=kafka, redis=redis, folder=folder, old=old)
         result.verdicts = world.verdicts
         result.figures = dict(scenario.play(world) or {})
         if scenario.settles and not result.verdicts.is_settled:
             settle(world, result.verdicts)
         world.stop_probes()
         judge_samples(world, result.verdicts)
+    except NotPlayable as error:
+        result.skipped = str(error)
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         result.failure = f"{type(error).__name__} ({last.name}): {str(error)[-1500:]}"
@@ -82,11 +87,13 @@ def broker(folder: Path, shared: KafkaServer, scenario: Scenario) -> Iterator[Ka
         own.kill()
 
 
-def play_in(place: Path, scenario: Scenario, *, seed: int, shared: KafkaServer) -> Result:
+def play_in(
+    place: Path, scenario: Scenario, *, seed: int, shared: KafkaServer, old: str = EQUAL_FORMATS
+) -> Result:
     """Play one scenario in a folder of its own."""
     place.mkdir(parents=True)
     with broker(place, shared, scenario) as kafka:
-        return play(scenario, seed=seed, kafka=kafka, folder=place)
+        return play(scenario, seed=seed, kafka=kafka, folder=place, old=old)
 
 
 def chosen(arguments: argparse.Namespace) -> list[Scenario]:
@@ -114,6 +121,12 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="play the first that broke off once more; what was seen not to hold stays",
     )
+    parser.add_argument(
+        "--old",
+        metavar="REF",
+        default=EQUAL_FORMATS,
+        help="commit of this checkout that scenario 18 rolls from, and back to; of equal formats",
+    )
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.add_argument("--table", type=Path, help="page whose rows are written anew")
     parser.add_argument("--machine", default=machine(), help="said above the table")
@@ -132,6 +145,8 @@ def main(words: Sequence[str]) -> int:
         return 0
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(10**6)
     out = sys.stderr if arguments.json else sys.stdout
+    # Before the page is written, which would be a file that differs.
+    commit = commit_of_checkout()
     begin_s, results = time.monotonic(), []
     compile_kernels()
     with tempfile.TemporaryDirectory(prefix="headwater-chaos-") as scratch:
@@ -140,18 +155,17 @@ def main(words: Sequence[str]) -> int:
         try:
             for index, each in enumerate(scenarios):
                 place = folder / f"{each.number:02d}-{index}"
-                result = play_in(place, each, seed=seed, shared=shared)
+                result = play_in(place, each, seed=seed, shared=shared, old=arguments.old)
                 # Two that break off are no accident of the machine.
                 is_first = not any(earlier.broke_off for earlier in results)
                 if arguments.again and is_first and result.has_broken_off:
                     print(f"{line(result)}: played again", file=out, flush=True)
                     place, why = folder / f"{each.number:02d}-{index}-again", result.failure
-                    result = play_in(place, each, seed=seed, shared=shared)
+                    result = play_in(place, each, seed=seed, shared=shared, old=arguments.old)
                     result.broke_off = why
                 results.append(result)
                 print(line(result), file=out, flush=True)
-                if arguments.table:
-                    commit = commit_of_checkout()
+                if arguments.table and not result.skipped:
                     put_row(arguments.table, row(result, commit=commit, machine=arguments.machine))
         finally:
             shared.kill()

@@ -26,6 +26,10 @@ Play = Callable[["World"], Figures | None]
 QUICK, FULL, LONG = "quick", "full", "long"
 
 
+class NotPlayable(Exception):
+    """This machine or checkout has not what a scenario needs; says what."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
     """One row.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
@@ -130,13 +129,13 @@ def erased(world: World) -> Figures:
     until(lambda: redis.exists(list_key), "there is a list")
     partition = their.accepted[0].partition
     sleeper = next(slot for slot in slots if partition in world.partitions_of(slot))
-    os.kill(sleeper.worker.pid, signal.SIGSTOP)
+    sleeper.worker.send(signal.SIGSTOP)
     their.send(_erase())
     begin_s = time.monotonic()
     until(lambda: redis.exists(tombstone), "there is a tombstone")
     gone_s = time.monotonic() - begin_s
     assert not redis.exists(list_key), "the list stands beside its tombstone"
-    os.kill(sleeper.worker.pid, signal.SIGCONT)
+    sleeper.worker.send(signal.SIGCONT)
     until(lambda: world.partitions_of(sleeper) or sleeper.exits, "the zombie works or exits")
     world.wait_durable(300)
     world.heal()

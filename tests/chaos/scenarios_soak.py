@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from collections import Counter
@@ -25,9 +24,9 @@ def _stop_and_start(world: World, slot: Slot) -> None:
 
 
 def _sleep(world: World, slot: Slot) -> None:
-    os.kill(slot.worker.pid, signal.SIGSTOP)
+    slot.worker.send(signal.SIGSTOP)
     time.sleep(world.random.uniform(0.5, 8.0))
-    os.kill(slot.worker.pid, signal.SIGCONT)
+    slot.worker.send(signal.SIGCONT)
 
 
 def _broker(world: World, slot: Slot) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import time
@@ -44,7 +43,7 @@ def _die(slot: Slot, point: str) -> None:
         with suppress(AssertionError, OSError):  # A rebalance may have brought it there already.
             slot.worker.wait_ready()
             until(lambda: slot.worker.stats()["positions"], f"{point}: the worker has partitions")
-            os.kill(slot.worker.pid, signal.SIGTERM)
+            slot.worker.send(signal.SIGTERM)
     code = slot.worker.wait()
     assert code == -signal.SIGKILL, f"{point}: ended with {code}: {slot.worker.log[-1500:]}"
 
@@ -185,11 +184,11 @@ def zombie(world: World) -> Figures:
         load.burst(300)
         with world.counting_replays():
             begin_s = time.monotonic()
-            os.kill(sleeper.worker.pid, signal.SIGSTOP)
+            sleeper.worker.send(signal.SIGSTOP)
             world.note_recovery(begin_s, held, since_s=begin_s + 0.5)
         until(lambda: world.partitions_of(other) >= held, "taken over")  # noqa: B023
         world.wait_durable(100)
-        os.kill(sleeper.worker.pid, signal.SIGCONT)
+        sleeper.worker.send(signal.SIGCONT)
         until(lambda: world.partitions_of(sleeper) or sleeper.exits, "it works or exits")  # noqa: B023
         ended += len(sleeper.exits)
         if not sleeper.exits:
@@ -202,7 +201,8 @@ def zombie(world: World) -> Figures:
 def rebalance_storm(world: World) -> Figures:
     """A second worker joins and leaves under load, again and again; the pause of each round."""
     (stays,) = world.start_workers(1)
-    world.start_load(250)
+    # Nobody dies here, so that no reject may come to dead-letters twice.
+    world.start_load(250, mix=Mix(bad=0.02))
     world.wait_durable(300)
     joins, leaves = [], []
     for number in range(4):

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,7 @@ BUGS = (
     "frames overtake",
     "copies counted twice",
     "rejects after the snapshot",
+    "rejects sent twice",
     "restore forgets what was emitted",
 )
 LIMITS = UserLimits(max_users=64, max_items=64, max_event_ids=256, max_history=6)
@@ -77,8 +79,11 @@ class _Sent:
 
 @dataclass
 class _Held:
+    """A partition in memory: one life of it, in which no offset is read twice."""
+
     durable: int | None = None
     is_saving: bool = False
+    life: int = field(default_factory=count().__next__)
 
 
 class Worker:
@@ -163,7 +168,7 @@ class Worker:
             if partition is None:
                 yield None
                 continue
-            shard = self.engine.users[partition]
+            shard, life = self.engine.users[partition], self.held[USERS, partition].life
             count = self.draw.choice((1, 4, 12))
             slab = self.world.read_interactions(partition, shard.tables.next_offset, count)
             if self.bug == "copies counted twice":
@@ -176,17 +181,18 @@ class Worker:
             yield "after fold"
             late_rejects = self.bug == "rejects after the snapshot"
             if not late_rejects:
-                yield from self._send_rejects(partition, folded)
+                yield from self._send_rejects(life, partition, folded)
             yield from self._send_copies(folded)
             self._queue(folded, partition, slab.end)
             yield "after frames queued"
             if late_rejects:
-                yield from self._send_rejects(partition, folded)
+                yield from self._send_rejects(life, partition, folded)
 
-    def _send_rejects(self, partition: int, folded: Folded) -> Steps:
+    def _send_rejects(self, life: int, partition: int, folded: Folded) -> Steps:
         for reject in folded.rejects:
             yield "before dead letter"
-            self.world.dead_letters.add((partition, reject.offset))
+            letter = (life, partition, reject.offset)
+            self.world.dead_letters += [letter] * (2 if self.bug == "rejects sent twice" else 1)
 
     def _send_copies(self, folded: Folded) -> Steps:
         copies = folded.copies

@@ -170,7 +170,8 @@ class World:
         self.interactions: list[list[LogRecord]] = [[] for _ in range(NUM_PARTITIONS)]
         self.item_deltas: list[list[bytes]] = [[] for _ in range(NUM_ITEM_PARTITIONS)]
         self.signals: list[tuple[bytes, bytes]] = []
-        self.dead_letters: set[tuple[int, int]] = set()
+        # (life of a partition in memory, partition, offset).
+        self.dead_letters: list[tuple[int, int, int]] = []
         self.zombie_writes: Counter[str] = Counter()
 
     def end(self, key: Key) -> int:

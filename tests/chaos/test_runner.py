@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,19 +14,35 @@ import pytest
 from redis import Redis
 
 from local.redis import RedisServer
-from tests.chaos.judgement import judge_never_seen
+from state import snapshot
+from stream import frames, signals
+from tests.chaos.judgement import check_letters, judge_never_seen
 from tests.chaos.load import PERSON, Accepted, Mix, Sending, events
 from tests.chaos.oracle_records import LogRecord, partition_of, read_interaction
 from tests.chaos.probes import ListProbe, WorkerProbe, durable_offsets
 from tests.chaos.report import BEGIN, END, Result, line, put_row, row
 from tests.chaos.run import chosen, parse
-from tests.chaos.scenarios import QUICK, Scenario, all_scenarios
+from tests.chaos.scenarios import QUICK, NotPlayable, Scenario, all_scenarios
 from tests.chaos.verdicts import INVARIANTS, Verdicts
-from tests.chaos.world import World
+from tests.chaos.versions import EQUAL_FORMATS, FORMATS, OLDER_FRAMES, formats_of, old_version
+from tests.chaos.world import ROOT, World
 
 
 def scenario() -> Scenario:
     return Scenario(number=2, name="broker killed", tier=QUICK, play=lambda world: None)
+
+
+def world_with(worker: SimpleNamespace) -> SimpleNamespace:
+    """Make what is judged of a world in which nothing went wrong."""
+    return SimpleNamespace(
+        scenario=scenario(),
+        commits=SimpleNamespace(ahead=[]),
+        offsets=SimpleNamespace(ahead=[]),
+        lists=SimpleNamespace(went_back=[]),
+        deployment=SimpleNamespace(workers=[worker]),
+        kafka=SimpleNamespace(is_running=True, pid=1),
+        _kafka_pid=1,
+    )
 
 
 def test_names_are_unique_and_the_quick_tier_is_whole() -> None:
@@ -59,18 +76,12 @@ def test_only_what_broke_off_without_a_violation_is_played_again() -> None:
     assert not result.has_broken_off and not result.is_good
 
 
-@pytest.mark.parametrize("seen", ["I2", "I4", "I10"])
+@pytest.mark.parametrize("seen", ["I2", "I4", "I10", "I11"])
 def test_what_must_never_be_seen_counts_of_what_broke_off_too(seen: str) -> None:
-    worker = SimpleNamespace(
-        log_path=Path("worker-0.log"), log=f"{PERSON}7" if seen == "I10" else ""
-    )
-    world = SimpleNamespace(
-        scenario=scenario(),
-        commits=SimpleNamespace(ahead=["users/0: 5 > 4"] if seen == "I2" else []),
-        offsets=SimpleNamespace(ahead=[]),
-        lists=SimpleNamespace(went_back=["u1: 5 to 4"] if seen == "I4" else []),
-        deployment=SimpleNamespace(workers=[worker]),
-    )
+    worker = ended(0 if seen == "I11" else None, f"{PERSON}7" if seen == "I10" else "")
+    world = world_with(worker)
+    world.commits.ahead = ["users/0: 5 > 4"] if seen == "I2" else []
+    world.lists.went_back = ["u1: 5 to 4"] if seen == "I4" else []
     result = Result(scenario(), seed=1, failure="AssertionError (until): not within 120 s")
     judge_never_seen(cast(World, world), result.verdicts)
     assert [name for name, why in result.verdicts.wrong.items() if why] == [seen]
@@ -79,6 +90,126 @@ def test_what_must_never_be_seen_counts_of_what_broke_off_too(seen: str) -> None
     verdicts = Verdicts()
     judge_never_seen(cast(World, world), verdicts)
     assert "I2" not in verdicts.wrong
+
+
+def ended(
+    code: int | None,
+    log: str = "",
+    *,
+    signals: tuple[int, ...] = (),
+    may_crash: bool = False,
+    folder: Path = ROOT,
+) -> SimpleNamespace:
+    """Make a worker that has ended; None as its code lives."""
+    return SimpleNamespace(
+        log_path=Path("worker-0.log"),
+        log=log,
+        process=SimpleNamespace(poll=lambda: code),
+        signals=set(signals),
+        may_crash=may_crash,
+        folder=folder,
+    )
+
+
+_WORKED = "2026-11-23 00:00:00,000 INFO consumers.app: catalogue caught up, 7 items\n"
+_LOUD = "2026-11-23 00:00:00,000 ERROR aiokafka.conn: Unable to update metadata from [0]\n"
+_LINE = "headwater: expected Kafka at localhost:9 to answer, got nothing: is it running?\n"
+_TRACE = "Traceback (most recent call last):\n  ...\nKeyError: 7\n"
+
+
+@pytest.mark.parametrize(
+    ("worker", "why"),
+    [
+        (ended(None, _LOUD), ""),
+        (ended(0, _WORKED, signals=(signal.SIGTERM,)), ""),
+        (ended(1, _WORKED + _LOUD + _LINE), ""),
+        (ended(3, "headwater: the worker ends: refresh has not moved for 60 s\n"), ""),
+        (ended(-9, _WORKED, signals=(signal.SIGKILL,)), ""),
+        (ended(-9, _WORKED, may_crash=True), ""),
+        (ended(1, _TRACE + _LINE, folder=Path("older")), ""),
+        (ended(1, _LINE + _TRACE, folder=Path("older")), "its last line is no reason"),
+        (ended(1, _WORKED + _LOUD), "its last line is no reason"),
+        (ended(1, _LINE + _WORKED), "its last line is no reason"),
+        (ended(1, _WORKED + "headwater: TimeoutError\n"), "its last line is no reason"),
+        (ended(1, _WORKED + _TRACE), "its last line is no reason"),
+        (ended(1, _WORKED + _TRACE + _LINE), "with a traceback"),
+        (ended(1, ""), "its last line is no reason"),
+        (ended(7, _LINE), "ended with code 7"),
+        (ended(0, _WORKED + _LINE), "nobody asked it to"),
+        (ended(0, _WORKED, signals=(signal.SIGSTOP,)), "nobody asked it to"),
+        (ended(-9, _WORKED + _LOUD), "SIGKILL, which nobody sent"),
+        (ended(-11, _WORKED, signals=(signal.SIGKILL,), may_crash=True), "SIGSEGV"),
+    ],
+)
+def test_a_worker_that_ended_without_its_one_line_is_no_success(
+    worker: SimpleNamespace, why: str
+) -> None:
+    verdicts = Verdicts()
+    judge_never_seen(cast(World, world_with(worker)), verdicts)
+    found = verdicts.wrong["I11"]
+    assert why in found if why else not found, found
+
+
+_PLACES = {(0, 5), (1, 7)}
+
+
+@pytest.mark.parametrize(
+    ("letters", "is_calm", "why"),
+    [
+        ({(0, 5): [b"a"], (1, 7): [b"b"]}, True, ""),
+        ({(0, 5): [b"a", b"a"], (1, 7): [b"b"]}, False, ""),
+        ({(0, 5): [b"a", b"a"], (1, 7): [b"b"]}, True, r"written twice.*\(0, 5\)"),
+        ({(0, 5): [b"a", b"c"], (1, 7): [b"b"]}, False, r"copies .* differ.*\(0, 5\)"),
+        ({(0, 5): [b"a"]}, False, r"missing \[\(1, 7\)\]"),
+        ({(0, 5): [b"a"], (1, 7): [b"b"], (2, 0): [b"d"]}, False, r"extra \[\(2, 0\)\]"),
+    ],
+)
+def test_a_dead_letter_stands_once_and_its_copies_are_equal(
+    letters: dict[tuple[int, int], list[bytes]], is_calm: bool, why: str
+) -> None:
+    if not why:
+        check_letters(letters, _PLACES, is_calm=is_calm)
+        return
+    with pytest.raises(AssertionError, match=why):
+        check_letters(letters, _PLACES, is_calm=is_calm)
+
+
+@pytest.mark.parametrize(
+    ("worker", "is_calm"),
+    [
+        (ended(None), True),
+        (ended(0, signals=(signal.SIGTERM,)), True),
+        (ended(1, _LINE), False),
+        (ended(None, signals=(signal.SIGSTOP,)), False),
+        (ended(-9, may_crash=True), False),
+    ],
+)
+def test_only_where_nothing_broke_a_letter_may_not_come_twice(
+    worker: SimpleNamespace, is_calm: bool
+) -> None:
+    world = world_with(worker)
+    assert World.is_calm(cast(World, world)) is is_calm
+    world.kafka.pid = 2
+    assert not World.is_calm(cast(World, world)), "another broker process"
+
+
+def test_a_version_that_is_not_there_skips_with_a_reason() -> None:
+    with pytest.raises(NotPlayable, match="expected a git history that knows no-such-commit"):
+        old_version("no-such-commit")
+    skipped = Result(scenario(), seed=1, skipped="expected a git history")
+    assert line(skipped).startswith("skip") and "expected a git history" in line(skipped)
+
+
+def test_the_older_commits_have_the_formats_that_their_scenarios_need() -> None:
+    """Who raises a version moves EQUAL_FORMATS to the first commit that writes it."""
+    try:
+        equal, older = formats_of(EQUAL_FORMATS), formats_of(OLDER_FRAMES)
+    except NotPlayable as reason:
+        pytest.skip(str(reason))
+    assert equal == dict(
+        zip(FORMATS, (frames.VERSION, signals.VERSION, snapshot.SCHEMA_VERSION), strict=True)
+    )
+    assert older[FORMATS[0]] == 1 in frames.READABLE
 
 
 def test_a_violation_stays_whatever_is_found_later() -> None:

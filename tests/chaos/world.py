@@ -2,7 +2,8 @@
 
 All workers have static membership by slot: slot 0 restarted is the member that it was. A worker
 that ends by itself is started again after half a second, as a supervisor would, unless the
-scenario has taken that over (``is_supervised``).
+scenario has taken that over (``is_supervised``). A slot has a version of the code, this checkout's
+where nothing else is said.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import psutil
 
 from local.kafka import KafkaServer
 from local.redis import RedisServer
+from tests.chaos.exits import reason_of
 from tests.chaos.load import Load, Mix, Sending, events
 from tests.chaos.probes import CommitProbe, ListProbe, Probe, WorkerProbe, durable_offsets
 from tests.chaos.scenarios import Scenario
 from tests.chaos.verdicts import Verdicts
-from tests.integration.workers import Deployment, WorkerProcess, until
+from tests.integration.workers import OURS, Code, Deployment, WorkerProcess, until
 
 ROOT = Path(__file__).resolve().parents[2]
 RESTART_S = 0.5
@@ -43,12 +45,14 @@ class Slot:
         number: Part of its static membership id.
         settings: Beside the deployment's.
         worker: The newest process.
+        code: Its version of the code.
         is_supervised: Whether it is started again when it ends by itself.
     """
 
     number: int
     settings: dict[str, object]
     worker: WorkerProcess
+    code: Code = OURS
     is_supervised: bool = True
     is_expected_to_end: bool = False
     exits: list[str] = field(default_factory=list)
@@ -61,6 +65,7 @@ class World:
         scenario: The row.
         random: Seeded; the only source of choices.
         seed: Its seed.
+        old: Commit of the version to roll from, where two versions are played.
         kafka: The broker; may be killed and started.
         redis: This scenario's own Redis server; may be killed and started.
         deployment: Topics, group, folder.
@@ -76,9 +81,16 @@ class World:
     """
 
     def __init__(
-        self, scenario: Scenario, *, seed: int, kafka: KafkaServer, redis: RedisServer, folder: Path
+        self,
+        scenario: Scenario,
+        *,
+        seed: int,
+        kafka: KafkaServer,
+        redis: RedisServer,
+        folder: Path,
+        old: str = "",
     ) -> None:
-        self.scenario, self.seed = scenario, seed
+        self.scenario, self.seed, self.old = scenario, seed, old
         self.random = random.Random(f"{seed} {scenario.name}")
         self.kafka, self.redis = kafka, redis
         self.deployment = Deployment(
@@ -88,6 +100,7 @@ class World:
             partitions=scenario.partitions,
             **scenario.settings,
         )
+        self._kafka_pid = kafka.pid
         self.verdicts = Verdicts()
         self.slots: list[Slot] = []
         self.loads: list[Load] = []
@@ -116,24 +129,25 @@ class World:
 
     # Workers.
 
-    def start_workers(self, count: int, **settings: object) -> list[Slot]:
+    def start_workers(self, count: int, *, code: Code = OURS, **settings: object) -> list[Slot]:
         """Start workers at once and return when all are ready."""
-        slots = [self.add_slot(**settings) for _ in range(count)]
+        slots = [self.add_slot(code=code, **settings) for _ in range(count)]
         for slot in slots:
             slot.worker.wait_ready()
         return slots
 
-    def add_slot(self, **settings: object) -> Slot:
+    def add_slot(self, *, code: Code = OURS, **settings: object) -> Slot:
         """Start one more worker; returns at once."""
         with self._slots_lock:
             number = len(self.slots)
-            slot = Slot(number, dict(settings), self._launch(number, settings))
+            slot = Slot(number, dict(settings), self._launch(number, code, settings), code)
             self.slots.append(slot)
         return slot
 
-    def _launch(self, number: int, settings: dict[str, object]) -> WorkerProcess:
+    def _launch(self, number: int, code: Code, settings: dict[str, object]) -> WorkerProcess:
         member = {"WORKER__INSTANCE_ID": f"chaos-{number}", **settings}
-        return self.deployment.start(**{k: v for k, v in member.items() if v is not None})
+        wanted = {k: v for k, v in member.items() if v is not None}
+        return self.deployment.start(code=code, **wanted)
 
     def launch(self, slot: Slot, **settings: object) -> WorkerProcess:
         """Start a worker in a slot whose worker has ended; returns at once.
@@ -141,16 +155,24 @@ class World:
         Settings hold for this life only.
         """
         with self._slots_lock:
-            slot.worker = self._launch(slot.number, {**slot.settings, **settings})
+            slot.worker = self._launch(slot.number, slot.code, {**slot.settings, **settings})
             slot.is_expected_to_end = False
         return slot.worker
+
+    def replace(self, slot: Slot, code: Code, *, number: int = signal.SIGTERM) -> WorkerProcess:
+        """Put a worker of another version in the place of one, which may have ended; at once."""
+        with self._slots_lock:
+            slot.is_expected_to_end = True
+            slot.worker.send(number)
+            slot.worker.wait()
+            slot.code = code
+            return self.launch(slot)
 
     def kill(self, slot: Slot, number: int = signal.SIGKILL) -> set[int]:
         """End a worker by a signal; it is not started again. Returns its user partitions."""
         held = self.partitions_of(slot)
         slot.is_expected_to_end = True
-        with suppress(ProcessLookupError):
-            os.kill(slot.worker.pid, number)
+        slot.worker.send(number)
         slot.worker.wait()
         return held
 
@@ -221,17 +243,16 @@ class World:
                 if code is None or slot.is_expected_to_end or self._is_closing.is_set():
                     continue
                 slot.is_expected_to_end = True
-            lines = [
-                line
-                for line in slot.worker.log.splitlines()
-                if "ERROR" in line or "expected" in line
-            ]
-            slot.exits.append(f"code {code}: {lines[-1][:300] if lines else 'no reason'}")
+                ended = slot.worker
+                slot.exits.append(f"code {code}: {reason_of(ended.log)[:300] or 'no reason'}")
             if slot.is_supervised:
                 time.sleep(RESTART_S)
-                self.launch(slot)
+                with self._slots_lock:
+                    if slot.worker is not ended:  # A scenario was faster.
+                        continue
+                    started = self.launch(slot)
                 with suppress(AssertionError):
-                    slot.worker.wait_ready()
+                    started.wait_ready()
 
     # Events.
 
@@ -294,6 +315,18 @@ class World:
             self.lists.failed_reads = failed
             self.heal()
 
+    def is_calm(self) -> bool:
+        """Say whether nothing made anybody read a record twice, or stopped a worker amid its work.
+
+        A record that is read again is sent to dead-letters again where it cannot be used.
+        """
+        harm = {signal.SIGKILL, signal.SIGSTOP}
+        workers = self.deployment.workers
+        is_same_broker = self.kafka.is_running and self.kafka.pid == self._kafka_pid
+        return is_same_broker and not any(
+            harm & worker.signals or worker.process.poll() for worker in workers
+        )
+
     # The end.
 
     def stop_probes(self) -> None:
@@ -317,9 +350,3 @@ class World:
                     os.kill(slot.worker.pid, signal.SIGCONT)
             self.deployment.close()
             self.lists.close()
-
-
-def reason_of(log: str) -> str:
-    """Return the line that says why a worker ended; "no reason" where none does."""
-    lines = [line for line in log.splitlines() if "ERROR" in line or "expected" in line]
-    return lines[-1][:300] if lines else "no reason"

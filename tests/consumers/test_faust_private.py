@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,6 +33,35 @@ def test_a_thread_that_ended_first_is_no_error_at_a_stop() -> None:
     thread.thread_loop, thread._stopped = loop, asyncio.Event()
     loop.close()
     thread._stopped_set()
+
+
+@pytest.mark.parametrize("crashed", ["app", "consumer"])
+def test_nothing_is_committed_at_the_stop_of_what_crashed(crashed: str) -> None:
+    assert "await self.commit_and_end_transactions()" in source_of(FaustConsumer.on_stop)
+    assert "self.commit(start_new_transaction=False)" in source_of(
+        FaustConsumer.commit_and_end_transactions
+    )
+
+    class Committed(Exception):
+        pass
+
+    class Stopping(faust_private.SlabConsumer):
+        crashed = False
+
+        def __init__(self) -> None:
+            self.app = SimpleNamespace(crashed=False)
+
+        async def commit(self, **_: Any) -> bool:
+            raise Committed
+
+    consumer = Stopping()
+    with pytest.raises(Committed):
+        asyncio.run(consumer.commit_and_end_transactions())
+    if crashed == "app":
+        consumer.app.crashed = True
+    else:
+        consumer.crashed = True
+    asyncio.run(consumer.commit_and_end_transactions())
 
 
 def test_what_faust_does_about_its_tables_at_a_start_is_done_without_its_second() -> None:

@@ -10,11 +10,13 @@ import urllib.request
 from collections.abc import Callable
 
 import pytest
-from kafka import TopicPartition
+from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
 from consumers.snapshots import SnapshotName
 from local.kafka import KafkaServer
+from stream.frames import VERSION as FRAMES
+from stream.signals import VERSION as SIGNALS
 from tests.consumers.kafka_calls import recreate
 from tests.integration.conftest import Deploy
 from tests.integration.workers import WorkerProcess, until
@@ -160,3 +162,35 @@ def test_a_new_group_on_old_item_deltas_of_a_topic_made_anew_ends_with_a_line(
     assert last_line.startswith(f"headwater: {deployment.item_deltas}/0: expected frames made from")
     assert "new item-deltas and item-signals topics" in last_line
     assert "Traceback" not in again.log
+
+
+def test_what_a_newer_version_wrote_ends_the_worker_with_a_line_and_counts_nowhere(
+    deploy: Deploy,
+) -> None:
+    """Every start ends alike: only a version that reads it goes on, where this one stopped."""
+    deployment = deploy(partitions=1)
+    worker = deployment.worker()
+    deployment.produce(LOG[:50])
+    deployment.drain()
+    before = deployment.positions()[f"{deployment.item_deltas}/0"]["next"]
+    producer = KafkaProducer(bootstrap_servers=deployment.kafka)
+    newer = b"HWF" + bytes([FRAMES + 1]) + b"\0" * 60
+    producer.send(deployment.item_deltas, newer, partition=0).get(30)
+    says = f"headwater: {deployment.item_deltas}/0: expected frames of version 1 or {FRAMES}, found"
+    assert worker.wait() == 1
+    again = deployment.start()
+    assert again.wait() == 1
+    for each in (worker, again):
+        assert each.log.splitlines()[-1].startswith(
+            f"{says} version {FRAMES + 1} at offset {before}"
+        )
+        assert "stop all workers of this version" in each.log and "Traceback" not in each.log
+
+    newer = b"HWS" + bytes([SIGNALS + 1]) + b"\0" * 60
+    topic = str(deployment.settings["TOPICS__ITEM_SIGNALS"])
+    producer.send(topic, newer, key=b"clip", partition=0).get(30)
+    producer.close()
+    reader = deployment.start()
+    assert reader.wait() == 1
+    assert f"expected item signals of version {SIGNALS}" in reader.log.splitlines()[-1]
+    assert "Traceback" not in reader.log

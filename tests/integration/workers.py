@@ -17,6 +17,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,35 @@ def until(condition: Callable[[], Any], what: str, bound_s: float = BOUND_S) -> 
         time.sleep(_POLL_S)
 
 
+@dataclass(frozen=True)
+class Code:
+    """A version of the code: where it lies, and what its processes' environment has over ours."""
+
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    name: str = "this"
+
+
+OURS = Code(ROOT)
+
+
 class WorkerProcess:
-    """One ``headwater worker`` in a session of its own."""
+    """One ``headwater worker`` in a session of its own.
+
+    Attributes:
+        folder: Where its version of the code lies.
+        signals: Numbers of all signals that were sent to it on purpose.
+        may_crash: Whether it was started with a crash point.
+    """
 
     log_level = "INFO"
 
-    def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
-        self.log_path = log_path
+    def __init__(
+        self, environment: Mapping[str, str], log_path: Path, *, folder: Path = ROOT
+    ) -> None:
+        self.log_path, self.folder = log_path, folder
+        self.signals: set[int] = set()
+        self.may_crash = "HEADWATER_CRASH_AT" in environment
         with log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "consumers.cli"]
@@ -66,7 +89,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=dict(environment),
-                cwd=ROOT,
+                cwd=folder,
                 start_new_session=True,
             )
         self.health = ""
@@ -94,14 +117,19 @@ class WorkerProcess:
             found: dict[str, Any] = json.load(answer)
         return found
 
+    def send(self, number: int) -> None:
+        """Send a signal; nothing happens where it has ended."""
+        self.signals.add(number)
+        self.process.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
-        self.process.send_signal(number)
+        self.send(number)
         return self.wait()
 
     def kill(self) -> None:
         """End at once, as a crash would."""
-        self.process.kill()
+        self.send(signal.SIGKILL)
         self.wait()
 
     def wait(self) -> int:
@@ -174,10 +202,11 @@ class Deployment:
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
         return {**kept, **{f"HEADWATER_{name}": str(value) for name, value in ours.items()}}
 
-    def start(self, **settings: object) -> WorkerProcess:
-        """Start a worker and return at once."""
+    def start(self, *, code: Code = OURS, **settings: object) -> WorkerProcess:
+        """Start a worker of some version of the code and return at once."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
-        worker = WorkerProcess(self.environment(**settings), log_path)
+        environment = {**self.environment(**settings), **code.environment}
+        worker = WorkerProcess(environment, log_path, folder=code.folder)
         self.workers.append(worker)
         return worker
 
@@ -261,7 +290,7 @@ class Deployment:
     def stop_all(self) -> None:
         """Stop every worker gracefully; each ends with exit code 0."""
         for worker in self.alive:
-            worker.process.send_signal(signal.SIGTERM)
+            worker.send(signal.SIGTERM)
         for worker in self.workers:
             if worker.process.returncode is None:
                 assert worker.wait() == 0, worker.log
