@@ -216,9 +216,11 @@ SAMPLES: Mapping[str, Sample] = {
         examples=("headwater evaluate log.jsonl --source item-cf --json",),
         says="Means over all targets, then over those known, new to their user, of users with a "
         "history or without, of new items, and by decile; what the lists are like beyond accuracy; "
-        "the same with neighbours read without delay; how it was measured.",
+        "the same with neighbours read without delay; how it was measured. `duplicate` events were "
+        "neither tested nor learned: their user has an event of that `event_id` already, and the "
+        "engine counts it once (the first to arrive, within `HEADWATER_USERS__GRACE_MS`).",
         answer={
-            "log": "log.jsonl", "what": "fusion", "events": 11910, **_MEANS,
+            "log": "log.jsonl", "what": "fusion", "events": 11811, "duplicate": 99, **_MEANS,
             "known_targets": _MEANS, "new_to_user": _MEANS, "users_with_history": _MEANS,
             "cold_users": _MEANS, "new_items": _MEANS, "by_decile": [_MEANS],
             "beyond_accuracy": {
@@ -235,10 +237,11 @@ SAMPLES: Mapping[str, Sample] = {
     ),
     "train": Sample(
         examples=("headwater train log.jsonl --items items.jsonl --out weights",),
-        says="The manifest that a worker takes as `HEADWATER_RANKING__WEIGHTS`.",
+        says="The manifest that a worker takes as `HEADWATER_RANKING__WEIGHTS`; `events` and "
+        "`duplicate` as in `evaluate`.",
         answer={
-            "events": 11910, "learned": 8400, "weights": "weights/network-deac449e.json",
-            "seconds": 21.5,
+            "events": 11811, "duplicate": 99, "learned": 8400,
+            "weights": "weights/network-deac449e.json", "seconds": 21.5,
         },
     ),
     "bench": Sample(

@@ -23,6 +23,7 @@ from evaluation.adapters import AdapterError, DataSet
 from evaluation.bootstrap import paired_bootstrap
 from evaluation.metrics import gains
 from evaluation.prequential import Contender, Outcome, Prequential, Protocol
+from state.first_arrivals import fingerprints_of, first_arrivals
 from stream.candidates import SOURCES
 from stream.decode import decode_events
 from stream.errors import ConfigurationError
@@ -80,6 +81,7 @@ class Evaluation:
     Attributes:
         log: As it was named.
         num_events: Events that were used.
+        num_duplicates: Events that were not, as repeats of one that came before.
         runs: One summary per contender, its name under ``what``.
         comparisons: Second minus first, by metric.
         protocol: How it was tested.
@@ -91,6 +93,7 @@ class Evaluation:
     log: str
     num_events: int
     runs: list[dict[str, Any]]
+    num_duplicates: int = 0
     comparisons: list[dict[str, Any]] = field(default_factory=list)
     protocol: dict[str, object] = field(default_factory=dict)
     settings: dict[str, object] = field(default_factory=dict)
@@ -99,7 +102,7 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary contract: flat for one contender, ``runs`` for several."""
-        head = {"log": self.log, "events": self.num_events}
+        counts = {"events": self.num_events, "duplicate": self.num_duplicates}
         tail = {
             "protocol": self.protocol,
             "settings": self.settings,
@@ -108,12 +111,21 @@ class Evaluation:
         }
         if len(self.runs) == 1:
             (run,) = self.runs
-            return {"log": self.log, "what": run["what"], "events": self.num_events, **run, **tail}
-        return {**head, "runs": self.runs, "comparisons": self.comparisons, **tail}
+            return {"log": self.log, "what": run["what"], **counts, **run, **tail}
+        runs = {"runs": self.runs, "comparisons": self.comparisons}
+        return {"log": self.log, **counts, **runs, **tail}
 
 
-def read_events(log: str, limit: int | None) -> EventBatch:
-    """Decode a whole log; says what was left out.
+def read_events(log: str, limit: int | None, *, grace_ms: int) -> tuple[EventBatch, int]:
+    """Decode a whole log but for what the engine would not count; says what was left out.
+
+    Args:
+        log: As in :func:`consumers.logs.read_lines`.
+        limit: Take only the first lines.
+        grace_ms: For as long the engine remembers an event id.
+
+    Returns:
+        The events in order of arrival, and how many more repeated the ``event_id`` of one of them.
 
     Raises:
         ConfigurationError: Nothing in it can be used.
@@ -129,7 +141,22 @@ def read_events(log: str, limit: int | None) -> EventBatch:
     if not len(events):
         message = f"{log}: expected a wire log with events, found none that can be used"
         raise ConfigurationError(message)
-    return events
+    fingerprints = fingerprints_of(
+        events.buffer,
+        events.user_starts,
+        events.user_lengths,
+        events.event_id_starts,
+        events.event_id_lengths,
+    )
+    are_first = first_arrivals(fingerprints, events.timestamps_ms, within_ms=grace_ms)
+    num_duplicates = len(events) - int(are_first.sum())
+    if num_duplicates:
+        say(
+            f"{num_duplicates:,} of {len(events):,} events left out: their user has an event of "
+            "that event_id already, and the engine counts it once"
+        )
+        events = events.select(are_first)
+    return events, num_duplicates
 
 
 def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:
@@ -190,7 +217,8 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
     started = time.monotonic()
     settings, data_set, allow_repeats = settings_for(log, plan.repeats, plan.overrides)
     torch.set_num_threads(settings.ranking.torch_threads)
-    events = read_events(log, plan.limit)
+    grace_ms = settings.users.grace_ms
+    events, num_duplicates = read_events(log, plan.limit, grace_ms=grace_ms)
     protocol = _protocol(log, plan, data_set, events, allow_repeats)
     interval_ms = round(settings.signals.interval_s * 1000)
     outcomes = _run(settings, events, protocol, plan, interval_ms)
@@ -208,6 +236,7 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
     return Evaluation(
         log=log,
         num_events=len(events),
+        num_duplicates=num_duplicates,
         runs=runs,
         comparisons=_compare(outcomes, plan),
         protocol={
