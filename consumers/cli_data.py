@@ -178,7 +178,9 @@ def replay(
     if log == "-" or "/" in log or Path(log).exists() or not (kafka or settings.kafka):
         engine = replay_file(settings, log, partitions, limit, items).engine
     else:
-        engine = asyncio.run(replay_topic(settings, kafka_of(settings, kafka), log))
+        brokers = kafka_of(settings, kafka)
+        with progress_bar("replaying") as bar:
+            engine = asyncio.run(replay_topic(settings, brokers, log, on_progress=bar.update))
     summary = replay_summary(engine)
     summary["seconds"] = round(time.monotonic() - started, 3)
     print_summary(summary, as_json=as_json)

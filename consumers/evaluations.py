@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,7 +131,11 @@ def read_events(log: str, limit: int | None, *, grace_ms: int) -> tuple[EventBat
     Raises:
         ConfigurationError: Nothing in it can be used.
     """
-    lines = [line for block in read_lines(log, limit=limit) for line in block]
+    lines: list[bytes] = []
+    with progress_bar(f"reading {_file_name(log)}") as bar:
+        for block in read_lines(log, limit=limit):
+            lines += block
+            bar.update(len(lines))
     events = decode_events(Slab.from_values(lines))
     if events.rejected:
         first = events.rejected[0]
@@ -221,7 +226,8 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
     events, num_duplicates = read_events(log, plan.limit, grace_ms=grace_ms)
     protocol = _protocol(log, plan, data_set, events, allow_repeats)
     interval_ms = round(settings.signals.interval_s * 1000)
-    outcomes = _run(settings, events, protocol, plan, interval_ms)
+    title = plan_title(plan, log)
+    outcomes = _run(settings, events, protocol, plan, interval_ms, title)
     if not outcomes[0].ranks:
         message = (
             f"{log}: expected events to test after the warm-up ({protocol.warmup:.0%} of the log, "
@@ -231,7 +237,9 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
         raise ConfigurationError(message)
     runs = [{"what": each.name, **each.summary()} for each in outcomes]
     if plan.live:
-        for run, each in zip(runs, _run(settings, events, protocol, plan, 0), strict=True):
+        title += ", neighbours without delay"
+        live = _run(settings, events, protocol, plan, 0, title)
+        for run, each in zip(runs, live, strict=True):
             run["live_neighbours"] = each.summary()
     return Evaluation(
         log=log,
@@ -274,14 +282,19 @@ def _protocol(
 
 
 def _run(
-    settings: Settings, events: EventBatch, protocol: Protocol, plan: Plan, interval_ms: int
+    settings: Settings,
+    events: EventBatch,
+    protocol: Protocol,
+    plan: Plan,
+    interval_ms: int,
+    title: str,
 ) -> list[Outcome]:
     union = union_sources(settings)
     alone = [name for name in plan.names if name in SOURCES]
     replay = make_replay(settings, union if len(alone) < len(plan.names) else alone, interval_ms,
                          plan.items)  # fmt: skip
     contenders = [_contender(name, settings, replay) for name in plan.names]
-    with progress_bar(plan_title(plan), total=len(events)) as bar:
+    with progress_bar(title, total=len(events)) as bar:
         found = Prequential(
             replay, contenders, protocol=protocol, on_progress=bar.update
         ).run(events)  # fmt: skip
@@ -289,14 +302,20 @@ def _run(
     return found
 
 
-def plan_title(plan: Plan) -> str:
+def plan_title(plan: Plan, log: str) -> str:
     """Return what the progress bar says.
 
-    >>> plan_title(Plan(names=("fusion",))), plan_title(Plan(names=("recent", "fusion")))
-    ('evaluating fusion', 'evaluating 2 contenders')
+    >>> plan_title(Plan(names=("fusion",)), "data/ml-100k")
+    'evaluating fusion on ml-100k'
+    >>> plan_title(Plan(names=("recent", "fusion")), "log.jsonl")
+    'evaluating 2 contenders on log.jsonl'
     """
     what = plan.names[0] if len(plan.names) == 1 else f"{len(plan.names)} contenders"
-    return f"evaluating {what}"
+    return f"evaluating {what} on {_file_name(log)}"
+
+
+def _file_name(log: str) -> str:
+    return Path(log).name or log
 
 
 def _contender(name: str, settings: Settings, replay: Replay) -> Contender:
