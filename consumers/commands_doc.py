@@ -80,7 +80,7 @@ def _is_option(parameter: Any) -> bool:
 
 
 def _usage_of(parameter: Any) -> str:
-    word = parameter.name.upper() + ("..." if parameter.nargs == -1 else "")
+    word = parameter.metavar + ("..." if parameter.nargs == -1 else "")
     return word if parameter.required else f"[{word}]"
 
 
