@@ -14,6 +14,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from headwater_client.async_topics import AsyncKnownTopics
 from headwater_client.buffers import AsyncByteBuffer
 from headwater_client.deliveries import Failures, Outcome, Receipt
 from headwater_client.errors import (
@@ -48,7 +49,8 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         linger_ms: How long a record may wait for others to travel with.
         delivery_timeout_ms: Bound of Kafka's confirmation; after it the call fails.
         max_buffered_bytes: Bound of what waits for Kafka; who finds no room waits too.
-        buffer_timeout_ms: How long to wait for room.
+        buffer_timeout_ms: How long to wait for room, and for Kafka to know the topic at its first
+            record; where it says that there is none, that is raised after a second.
         connect_timeout_ms: Bound of :meth:`start`.
         client_options: Further options of ``AIOKafkaProducer``: security, ``client_id``, ...
         now_ms: Clock of events without ``ts``, and of what lies in the future.
@@ -77,6 +79,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         self._connect_timeout_ms = connect_timeout_ms
         self._drain_timeout_ms = 2 * delivery_timeout_ms
         self._buffer = AsyncByteBuffer(max_buffered_bytes)
+        self._topics = AsyncKnownTopics(kafka, timeout_ms=buffer_timeout_ms)
         self._failures = Failures()
         options: dict[str, Any] = {
             "bootstrap_servers": servers_of(kafka),
@@ -149,6 +152,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         try:
             await self.flush()
         finally:
+            self._topics.close()
             try:
                 async with asyncio.timeout(self._drain_timeout_ms / 1_000):
                     await producer.stop()
@@ -164,6 +168,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
                 "AsyncEventProducer(...)`, or await start()"
             )
             raise ProducerClosed(message)
+        await self._topics.check(self._kafka, record.topic)
         await self._buffer.put(record.num_bytes, self._buffer_timeout_ms)
         outcome = Outcome(record.record_id)
         try:

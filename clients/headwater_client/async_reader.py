@@ -19,6 +19,7 @@ from headwater_client.lists import (
     read_hash,
     read_hashes,
     similar_key,
+    users_of,
 )
 from headwater_client.redis_errors import (
     REDIS_ERRORS,
@@ -72,8 +73,8 @@ class AsyncRecommendationReader:
             "retry": Retry(NoBackoff(), 1),
         }
         options = joined(options, client_options)
+        self._place = place_of(redis)
         try:
-            self._place = place_of(redis)
             # Typed as what both have: redis-py's two clients share no class.
             self._redis: Any = (RedisCluster if is_cluster else Redis).from_url(redis, **options)
         except ValueError:
@@ -105,7 +106,7 @@ class AsyncRecommendationReader:
             user_ids: Who, in the order of the result; a few hundred at a time are quick.
             fallback: Give the trending list (``is_fallback``) to users without one.
         """
-        users = list(dict.fromkeys(user_ids))
+        users = users_of(user_ids)
         if not users:
             return {}
         keys = [*map(list_key, users), TRENDING_KEY]

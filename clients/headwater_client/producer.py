@@ -22,9 +22,10 @@ from headwater_client.errors import (
 from headwater_client.event_methods import EventMethods, wall_ms
 from headwater_client.kafka_errors import unreachable
 from headwater_client.kafka_options import NO_OPTIONS, joined, servers_of
-from headwater_client.kafka_python import KafkaError, KafkaProducer, Partitioner
+from headwater_client.kafka_python import KafkaError, KafkaProducer, Partitioner, connected
 from headwater_client.partitioning import partition_of
 from headwater_client.records import OutgoingRecord
+from headwater_client.topics import KnownTopics
 
 
 class _UserPartitioner(Partitioner):
@@ -53,7 +54,8 @@ class EventProducer(EventMethods[Delivery]):
         linger_ms: How long a record may wait for others to travel with.
         delivery_timeout_ms: Bound of Kafka's confirmation; after it the delivery fails.
         max_buffered_bytes: Bound of what waits for Kafka; who finds no room waits too.
-        buffer_timeout_ms: How long to wait for room, and for the topic at its first record.
+        buffer_timeout_ms: How long to wait for room, and for Kafka to know the topic at its first
+            record; where it says that there is none, that is raised after a second.
         connect_timeout_ms: Bound of connecting, here.
         client_options: Further options of ``kafka.KafkaProducer``: security, ``client_id``, ...
         now_ms: Clock of events without ``ts``, and of what lies in the future.
@@ -103,25 +105,18 @@ class EventProducer(EventMethods[Delivery]):
             "allow_auto_create_topics": False,
             "partitioner": _UserPartitioner(),
         }
-        self._kafka = self._connect(joined(options, client_options), connect_timeout_ms)
+        options = joined(options, client_options)
+        self._kafka = self._connect(options, connect_timeout_ms)
+        self._topics = KnownTopics(kafka, options, timeout_ms=buffer_timeout_ms)
         self._is_closed = False
 
     def _connect(self, options: dict[str, Any], timeout_ms: float) -> KafkaProducer:
-        clients: list[Any] = []
-
-        def make_client(**named: Any) -> Any:
-            clients.append(KafkaProducer.DEFAULT_CONFIG["kafka_client"](**named))
-            return clients[-1]
-
         try:
-            return KafkaProducer(**{"kafka_client": make_client, **options})
-        except (KafkaError, AssertionError, ValueError) as error:
-            # kafka-python leaves the sockets of a producer that could not be made open.
-            for client in clients:
-                client.close()
-            if isinstance(error, KafkaError):
-                act = f"answer within {timeout_ms:g} ms"
-                raise unreachable(self._address, act=act, error=error) from error
+            return connected(KafkaProducer, options)
+        except KafkaError as error:
+            act = f"answer within {timeout_ms:g} ms"
+            raise unreachable(self._address, act=act, error=error) from error
+        except (AssertionError, ValueError) as error:
             message = f"expected Kafka's address and options to work, they do not: {error}"
             raise InvalidAddress(message) from error
 
@@ -165,6 +160,7 @@ class EventProducer(EventMethods[Delivery]):
         if self._is_closed:
             message = "expected an open producer, it is closed: make one and keep it open"
             raise ProducerClosed(message)
+        self._topics.check(record.topic)
         self._buffer.put(record.num_bytes, self._buffer_timeout_ms)
         outcome = Outcome(record.record_id)
         delivery = Delivery(outcome)

@@ -34,8 +34,20 @@ def place_of(url: str) -> str:
 
     >>> place_of("redis://ann:secret@example.org:6379/0")
     'example.org:6379'
+
+    Raises:
+        InvalidAddress: It is no URL, or no text at all, as where a setting is not set.
     """
-    return urlsplit(url).netloc.rpartition("@")[2] or "the given socket"
+    if not isinstance(url, str):
+        message = (
+            f"redis: expected a URL like redis://host:port/0, got {type(url).__name__}: is the "
+            "setting set that it comes from?"
+        )
+        raise InvalidAddress(message)
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "the given socket"
+    except ValueError:
+        raise invalid_url() from None
 
 
 def invalid_url() -> InvalidAddress:
