@@ -284,6 +284,7 @@ SAMPLES: Mapping[str, Sample] = {
                     "reason": "wrong_type",
                     "detail": "ts: Input should be a valid integer, str came",
                     "topic": "interactions", "partition": 2, "offset": 1041,
+                    "topic_id": "0cbe2f0d-9bd0-4c7e-8f66-3d2f1c1a5b0e",
                     "value": '{"event_id": "e-3", "ts": "1759999999000"}', "value_base64": None,
                 }
             ],
@@ -295,9 +296,10 @@ SAMPLES: Mapping[str, Sample] = {
             "--through \"jq -c '.ts |= tonumber'\" --json",
         ),
         says="How many records were sent anew, or would be; exit code 1 when the log has lost one "
-        "(`gone`) or one is too large to send.",
+        "(`gone`), its topic was deleted and another one has the name now (`other_topic`), or one "
+        "is too large to send.",
         answer={
-            "matched": 4, "replayed": 4, "gone": 0, "left": 0, "too_large": 0,
+            "matched": 4, "replayed": 4, "gone": 0, "other_topic": 0, "left": 0, "too_large": 0,
             "superseded": 0, "more": 0,
             "already": 6, "topics": {"interactions": 4}, "verdicts": {"good": 4}, "dry_run": False,
         },

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from consumers.broker_offsets import BrokerOffsets
 from consumers.command_samples import SAMPLES
 from tests.integration.conftest import Deploy
 from tests.integration.test_commands import RUN_EACH
@@ -136,6 +137,7 @@ def assert_shown_and_judged(deployment: Deployment, places: dict[str, bytes], me
         )
     )
     assert {each["place"] for each in found["letters"]} == set(places)
+    assert {each["topic_id"] for each in found["letters"]} == {topic_id(deployment)}
     assert list(found) == list(SAMPLES["dead-letters list"].answer or ())
     assert list(dry) == list(SAMPLES["dead-letters replay"].answer or ())
     shown = (SAMPLES["dead-letters list"].answer or {})["letters"][0]
@@ -198,6 +200,18 @@ def test_mended_records_count_once_and_the_rest_dies_again(deploy: Deploy, mende
     state = figures(deployment.engine())
     assert whole["digest"] == state["digest"]
     assert whole["read"] - whole["routed"] == len(GOOD) + len(places) + 6 + 7
+
+
+def topic_id(deployment: Deployment) -> str:
+    async def run() -> str:
+        offsets = BrokerOffsets(deployment.kafka)
+        await offsets.start()
+        try:
+            return (await offsets.topic_ids([deployment.interactions]))[deployment.interactions]
+        finally:
+            await offsets.stop()
+
+    return asyncio.run(run())
 
 
 def test_a_record_sent_twice_by_a_crash_counts_once(deploy: Deploy, mender: Any) -> None:
