@@ -139,8 +139,9 @@ def read_events(log: str, limit: int | None, *, grace_ms: int) -> tuple[EventBat
     events = decode_events(Slab.from_values(lines))
     if events.rejected:
         first = events.rejected[0]
+        lines_out = "1 line" if len(events.rejected) == 1 else f"{len(events.rejected):,} lines"
         say(
-            f"{len(events.rejected)} lines left out, the first (line {first.offset + 1}): "
+            f"{lines_out} left out, the first (line {first.offset + 1}): "
             f"{first.reason}, {first.detail}"
         )
     if not len(events):

@@ -57,7 +57,7 @@ def read_lines(name: str, *, limit: int | None = None) -> Iterator[list[bytes]]:
             raise ConfigurationError(str(error)) from error
         return
     left = limit
-    for block in split_lines(read_chunks(name)):
+    for block in split_lines(read_chunks(name), name):
         taken = block if left is None else block[:left]
         yield taken
         if left is not None:
@@ -83,7 +83,7 @@ def read_announcements(name: str | None) -> Announcements | None:
             return Announcements(item_lines(known[1]))
         except AdapterError as error:
             raise ConfigurationError(str(error)) from error
-    return Announcements(line for block in split_lines(read_chunks(name)) for line in block)
+    return Announcements(line for block in split_lines(read_chunks(name), name) for line in block)
 
 
 def say_rejected(replay: Replay) -> None:
