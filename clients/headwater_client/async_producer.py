@@ -25,7 +25,7 @@ from headwater_client.errors import (
 )
 from headwater_client.event_methods import EventMethods, wall_ms
 from headwater_client.kafka_errors import unreachable
-from headwater_client.kafka_options import NO_OPTIONS, joined, servers_of
+from headwater_client.kafka_options import NO_OPTIONS, check_numbers, joined, servers_of
 from headwater_client.partitioning import partition_of
 from headwater_client.records import OutgoingRecord
 
@@ -74,6 +74,13 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         super().__init__(topic=topic, items_topic=items_topic, now_ms=now_ms)
+        check_numbers(
+            linger_ms=linger_ms,
+            delivery_timeout_ms=delivery_timeout_ms,
+            max_buffered_bytes=max_buffered_bytes,
+            buffer_timeout_ms=buffer_timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+        )
         self._address = kafka
         self._buffer_timeout_ms = buffer_timeout_ms
         self._connect_timeout_ms = connect_timeout_ms

@@ -90,12 +90,13 @@ def users_of(user_ids: Iterable[str]) -> list[str]:
     """Return users once each, in their order.
 
     Raises:
-        InvalidAddress: There is one str, of which every letter would pass for a user.
+        InvalidAddress: There is one str, of which every letter would pass for a user, or nothing
+            to iterate over.
     """
-    if isinstance(user_ids, str | bytes):
+    if isinstance(user_ids, str | bytes) or not isinstance(user_ids, Iterable):
         message = (
-            "user_ids: expected several ids, got a single one: put it into a list, or use "
-            "recommendations()"
+            f"user_ids: expected several ids, got a single {type(user_ids).__name__}: put it into "
+            "a list, or use recommendations()"
         )
         raise InvalidAddress(message)
     return list(dict.fromkeys(user_ids))

@@ -21,7 +21,7 @@ from headwater_client.errors import (
 )
 from headwater_client.event_methods import EventMethods, wall_ms
 from headwater_client.kafka_errors import unreachable
-from headwater_client.kafka_options import NO_OPTIONS, joined, servers_of
+from headwater_client.kafka_options import NO_OPTIONS, check_numbers, joined, servers_of
 from headwater_client.kafka_python import KafkaError, KafkaProducer, Partitioner, connected
 from headwater_client.partitioning import partition_of
 from headwater_client.records import OutgoingRecord
@@ -39,6 +39,29 @@ class _UserPartitioner(Partitioner):
         cluster: Any,
     ) -> int:
         return partition_of(serialized_key, cluster.partitions_for_topic(topic))
+
+
+def _options(
+    *, linger_ms: int, delivery_timeout_ms: int, buffer_timeout_ms: int, connect_timeout_ms: int
+) -> dict[str, Any]:
+    """Return what our promises rest on, as options of kafka-python's producer."""
+    return {
+        "bootstrap_timeout_ms": connect_timeout_ms,
+        "acks": "all",
+        # A retry may write a record twice; its event_id makes that once. One request at a
+        # time keeps a user's events in order.
+        "enable_idempotence": False,
+        "max_in_flight_requests_per_connection": 1,
+        "linger_ms": linger_ms,
+        "delivery_timeout_ms": delivery_timeout_ms,
+        "request_timeout_ms": max(1, (delivery_timeout_ms - linger_ms) // 2),
+        "max_block_ms": buffer_timeout_ms,
+        # Not half a minute: what is sent after an outage has its own time limit.
+        "reconnect_backoff_max_ms": 1_000,
+        # A broker that makes topics would make this one with too few partitions.
+        "allow_auto_create_topics": False,
+        "partitioner": _UserPartitioner(),
+    }
 
 
 class EventProducer(EventMethods[Delivery]):
@@ -81,31 +104,27 @@ class EventProducer(EventMethods[Delivery]):
     ) -> None:
         super().__init__(topic=topic, items_topic=items_topic, now_ms=now_ms)
         self._is_closed = True
+        check_numbers(
+            linger_ms=linger_ms,
+            delivery_timeout_ms=delivery_timeout_ms,
+            max_buffered_bytes=max_buffered_bytes,
+            buffer_timeout_ms=buffer_timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+        )
         self._address = kafka
         self._buffer_timeout_ms = buffer_timeout_ms
         # A request in flight when the bound passes is waited for: half of the bound once more.
         self._drain_timeout_ms = 2 * delivery_timeout_ms
         self._buffer = ByteBuffer(max_buffered_bytes)
         self._failures = Failures()
-        options: dict[str, Any] = {
-            "bootstrap_servers": servers_of(kafka),
-            "bootstrap_timeout_ms": connect_timeout_ms,
-            "acks": "all",
-            # A retry may write a record twice; its event_id makes that once. One request at a
-            # time keeps a user's events in order.
-            "enable_idempotence": False,
-            "max_in_flight_requests_per_connection": 1,
-            "linger_ms": linger_ms,
-            "delivery_timeout_ms": delivery_timeout_ms,
-            "request_timeout_ms": max(1, (delivery_timeout_ms - linger_ms) // 2),
-            "max_block_ms": buffer_timeout_ms,
-            # Not half a minute: what is sent after an outage has its own time limit.
-            "reconnect_backoff_max_ms": 1_000,
-            # A broker that makes topics would make this one with too few partitions.
-            "allow_auto_create_topics": False,
-            "partitioner": _UserPartitioner(),
-        }
-        options = joined(options, client_options)
+        ours = _options(
+            linger_ms=linger_ms,
+            delivery_timeout_ms=delivery_timeout_ms,
+            buffer_timeout_ms=buffer_timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+        )
+        ours["bootstrap_servers"] = servers_of(kafka)
+        options = joined(ours, client_options)
         self._kafka = self._connect(options, connect_timeout_ms)
         self._topics = KnownTopics(kafka, options, timeout_ms=buffer_timeout_ms)
         self._is_closed = False

@@ -77,6 +77,12 @@ def make_interaction(
     Raises:
         InvalidEvent: Headwater would reject it.
     """
+    if unknown := sorted(context.keys() - Context.__annotations__.keys()):
+        message = (
+            f"expected no further arguments than {', '.join(Context.__annotations__)}, got "
+            f"{', '.join(unknown)}"
+        )
+        raise InvalidEvent(message)
     given = {name: value for name, value in context.items() if value is not None}
     values = {"event_id": uuid.uuid4().hex, "ts": now_ms, **given, **fields}
     try:

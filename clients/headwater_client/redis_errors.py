@@ -58,6 +58,25 @@ def invalid_url() -> InvalidAddress:
     )
 
 
+def invalid_options(error: TypeError) -> InvalidAddress:
+    """Return the error for options that the Redis library does not know."""
+    message = f"client_options: expected options of the Redis client, it takes others: {error}"
+    return InvalidAddress(message)
+
+
+def try_options(client: Any) -> None:
+    """Make a connection of a client's options without connecting it: now, not at the first read.
+
+    Raises:
+        TypeError: The library does not know an option.
+    """
+    try:
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+    except REDIS_ERRORS:
+        pass  # A file of a certificate, for one: what reads will say where it happens.
+
+
 def explain(error: BaseException, place: str) -> HeadwaterClientError:
     """Return what to raise for an error of the Redis library."""
     if isinstance(error, MovedError | AskError):

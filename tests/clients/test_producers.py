@@ -197,6 +197,10 @@ def test_arguments_that_cannot_work_are_refused(send: Send, kafka: str) -> None:
         ({"max_buffered_bytes": 5}, "max_buffered_bytes"),
         ({"client_options": {"acks": 0}}, "acks"),
         ({"client_options": {"no_such_option": 0}}, "no_such_option"),
+        ({"linger_ms": "5"}, "linger_ms: expected a number, got str"),
+        ({"delivery_timeout_ms": None}, "delivery_timeout_ms: expected a number, got NoneType"),
+        ({"topic": None}, "topic: expected the name of a topic, got NoneType"),
+        ({"items_topic": ""}, "items_topic: expected the name of a topic, got an empty text"),
     ):
         with pytest.raises(InvalidAddress, match=named):
             send(kafka, [], **options)
@@ -276,6 +280,8 @@ def test_what_is_no_event_and_no_item_is_refused(send: Send, kafka: str) -> None
     event = {"event_id": "e", "type": "like", "user_id": "u", "item_id": "i", "ts": 1}
     with pytest.raises(InvalidEvent, match=r"expected an Interaction, got dict"):
         send(kafka, [call("send", event)])
+    with pytest.raises(InvalidEvent, match=r"expected no further arguments than .* got devise"):
+        send(kafka, [call("like", "u", "i", devise="tv")])
     with pytest.raises(InvalidEvent, match=r"expected an Item, got str"):
         send(kafka, [call("announce", "clip")])
 

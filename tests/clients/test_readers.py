@@ -243,8 +243,17 @@ def test_an_address_or_id_of_another_type_is_named(read: Read) -> None:
         for value in (None, b"ann"):
             with pytest.raises(InvalidAddress, match=f"{name}: expected str, got"):
                 read(nowhere, method, value)
-    with pytest.raises(InvalidAddress, match="user_ids: expected several ids, got a single one"):
+    with pytest.raises(InvalidAddress, match="user_ids: expected several ids, got a single str"):
         read(nowhere, "many", "ann")
+    with pytest.raises(InvalidAddress, match="user_ids: expected several ids, got a single None"):
+        read(nowhere, "many", None)
+    for options, expected in (
+        ({"timeout_ms": "1"}, "timeout_ms: expected a number, got str"),
+        ({"connect_timeout_ms": -1}, "connect_timeout_ms: expected a number from 0 on, got -1"),
+        ({"client_options": {"no_such_option": 1}}, "client_options: .*no_such_option"),
+    ):
+        with pytest.raises(InvalidAddress, match=expected):
+            read(nowhere, "trending", **options)
     with pytest.raises(InvalidAddress, match="user_id: expected str, got int"):
         read(nowhere, "many", ["ann", 7])
 
