@@ -258,7 +258,11 @@ class Worker:
 
     async def _on_items(self, slab: Slab) -> None:
         rejects = await self.state.run(self.pipeline.read_items, slab)
-        await self.dead_letters.send(rejects, topic=slab.topic, partition=slab.partition)
+        if rejects:
+            topic_id = (await self.offsets.topic_ids([slab.topic])).get(slab.topic)
+            await self.dead_letters.send(
+                rejects, topic=slab.topic, partition=slab.partition, topic_id=topic_id
+            )
 
     async def _on_signals(self, slab: Slab) -> None:
         await self.state.run(self.pipeline.read_signals, slab)

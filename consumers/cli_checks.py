@@ -74,6 +74,7 @@ def bench(
     names: Annotated[
         list[str] | None,
         typer.Argument(
+            metavar="NAME",
             help="Benchmarks by name, as --list prints them.",
             autocompletion=lambda: benchmark_names(),
         ),

@@ -34,7 +34,8 @@ SetOption = Annotated[
     typer.Option("--set", help="NAME=VALUE over a setting, as in users.link_ms=86400000."),
 ]
 LogArgument = Annotated[
-    str, typer.Argument(help="Wire log (.gz, .zst), - for stdin, or a public data set.")
+    str,
+    typer.Argument(metavar="LOG", help="Wire log (.gz, .zst), - for stdin, or a public data set."),
 ]
 ItemsOption = Annotated[
     str | None,
@@ -157,7 +158,9 @@ def _print_produced(
 def replay(
     log: Annotated[
         str,
-        typer.Argument(help="Wire log, -, a data set's folder, or the name of a Kafka topic."),
+        typer.Argument(
+            metavar="LOG", help="Wire log, -, a data set's folder, or the name of a Kafka topic."
+        ),
     ],
     partitions: Annotated[
         int | None, typer.Option(min=1, max=1024, help="Partitions; digests compare at equal N.")
@@ -178,7 +181,9 @@ def replay(
     if log == "-" or "/" in log or Path(log).exists() or not (kafka or settings.kafka):
         engine = replay_file(settings, log, partitions, limit, items).engine
     else:
-        engine = asyncio.run(replay_topic(settings, kafka_of(settings, kafka), log))
+        brokers = kafka_of(settings, kafka)
+        with progress_bar("replaying") as bar:
+            engine = asyncio.run(replay_topic(settings, brokers, log, on_progress=bar.update))
     summary = replay_summary(engine)
     summary["seconds"] = round(time.monotonic() - started, 3)
     print_summary(summary, as_json=as_json)
@@ -220,7 +225,7 @@ def replay_summary(engine: Engine) -> dict[str, Any]:
 
 
 def recs(
-    user: Annotated[str, typer.Argument(help="User id.")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="User id.")],
     redis: Annotated[str | None, typer.Option(help="Redis URL.")] = None,
     as_json: JsonFlag = False,
 ) -> None:

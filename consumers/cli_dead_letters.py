@@ -153,6 +153,7 @@ def _as_json(letter: Letter) -> dict[str, Any]:
         "topic": letter.topic,
         "partition": letter.partition,
         "offset": letter.offset,
+        "topic_id": letter.topic_id,
         "value": text,
         "value_base64": encoded,
     }
@@ -217,6 +218,7 @@ def replay_dead_letters(
         "matched": found.matched,
         "replayed": report.replayed,
         "gone": report.gone,
+        "other_topic": report.other_topic,
         "left": report.left,
         "too_large": report.too_large,
         "superseded": report.superseded,
@@ -227,7 +229,7 @@ def replay_dead_letters(
         "dry_run": dry_run,
     }
     print_summary(figures, as_json=as_json)
-    if report.gone or report.too_large:
+    if report.gone or report.other_topic or report.too_large:
         raise typer.Exit(1)
 
 
@@ -267,7 +269,7 @@ async def _replay(
         mend=None if repair is None else repair.mend,
         dry_run=dry_run,
         on_copy=tally.add,
-        on_gone=lambda letter: say(f"{letter.place}: the log no longer has this record"),
+        on_gone=lambda letter, why: say(f"{letter.place}: {why}"),
     )
     return found, report
 

@@ -17,7 +17,7 @@ from consumers.erased_check import StoreFinding, user_hash, verify_erased
 
 
 def verify_erased_user(
-    user: Annotated[str, typer.Argument(help="User id.")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="User id.")],
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers.")] = None,
     redis: Annotated[str | None, typer.Option(help="Redis URL.")] = None,
     as_json: JsonFlag = False,

@@ -30,7 +30,7 @@ RepeatsOption = Annotated[
     ),
 ]
 LogsArgument = Annotated[
-    list[str], typer.Argument(metavar="LOG...", help="Wire logs, or data sets' folders.")
+    list[str], typer.Argument(metavar="LOG", help="Wire logs, or data sets' folders.")
 ]
 SourceOption = Annotated[
     list[str] | None,

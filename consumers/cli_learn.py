@@ -48,7 +48,7 @@ def train(
     check_folder("--out", out)
     settings, _, _ = settings_for(log, repeats, overrides or ())
     torch.set_num_threads(settings.ranking.torch_threads)
-    events = read_events(log, limit)
+    events, num_duplicates = read_events(log, limit, grace_ms=settings.users.grace_ms)
     interval_ms = round(settings.signals.interval_s * 1000)
     replay = make_replay(settings, union_sources(settings), interval_ms, items)
     trainer = Trainer(network_config(settings), seed=seed, learning_rate=learning_rate)
@@ -58,6 +58,7 @@ def train(
     manifest = save_weights(trainer.to_weights(Path(log).name), out)
     summary = {
         "events": len(events),
+        "duplicate": num_duplicates,
         "learned": trainer.num_learned,
         "weights": str(manifest),
         "seconds": round(time.monotonic() - started, 1),

@@ -47,7 +47,7 @@ class Kind(StrEnum):
 
 
 def similar(
-    item: Annotated[str, typer.Argument(help="Item id.")],
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="Item id.")],
     redis: Annotated[str | None, typer.Option(help="Redis URL.")] = None,
     as_json: JsonAnswer = False,
 ) -> None:
@@ -77,8 +77,8 @@ def similar(
 
 
 def explain(
-    user: Annotated[str, typer.Argument(help="User id.")],
-    item: Annotated[str, typer.Argument(help="Item id.")],
+    user: Annotated[str, typer.Argument(metavar="USER", help="User id.")],
+    item: Annotated[str, typer.Argument(metavar="ITEM", help="Item id.")],
     health: HealthOption = None,
     log: LogOption = None,
     items: ItemsOption = None,
@@ -105,8 +105,8 @@ def explain(
 
 
 def inspect(
-    kind: Annotated[Kind, typer.Argument(help="user or item.")],
-    id: Annotated[str, typer.Argument(help="Its id.")],
+    kind: Annotated[Kind, typer.Argument(metavar="KIND", help="user or item.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Its id.")],
     health: HealthOption = None,
     log: LogOption = None,
     items: ItemsOption = None,

@@ -216,9 +216,11 @@ SAMPLES: Mapping[str, Sample] = {
         examples=("headwater evaluate log.jsonl --source item-cf --json",),
         says="Means over all targets, then over those known, new to their user, of users with a "
         "history or without, of new items, and by decile; what the lists are like beyond accuracy; "
-        "the same with neighbours read without delay; how it was measured.",
+        "the same with neighbours read without delay; how it was measured. `duplicate` events were "
+        "neither tested nor learned: their user has an event of that `event_id` already, and the "
+        "engine counts it once (the first to arrive, within `HEADWATER_USERS__GRACE_MS`).",
         answer={
-            "log": "log.jsonl", "what": "fusion", "events": 11910, **_MEANS,
+            "log": "log.jsonl", "what": "fusion", "events": 11811, "duplicate": 99, **_MEANS,
             "known_targets": _MEANS, "new_to_user": _MEANS, "users_with_history": _MEANS,
             "cold_users": _MEANS, "new_items": _MEANS, "by_decile": [_MEANS],
             "beyond_accuracy": {
@@ -235,10 +237,11 @@ SAMPLES: Mapping[str, Sample] = {
     ),
     "train": Sample(
         examples=("headwater train log.jsonl --items items.jsonl --out weights",),
-        says="The manifest that a worker takes as `HEADWATER_RANKING__WEIGHTS`.",
+        says="The manifest that a worker takes as `HEADWATER_RANKING__WEIGHTS`; `events` and "
+        "`duplicate` as in `evaluate`.",
         answer={
-            "events": 11910, "learned": 8400, "weights": "weights/network-deac449e.json",
-            "seconds": 21.5,
+            "events": 11811, "duplicate": 99, "learned": 8400,
+            "weights": "weights/network-deac449e.json", "seconds": 21.5,
         },
     ),
     "bench": Sample(
@@ -281,6 +284,7 @@ SAMPLES: Mapping[str, Sample] = {
                     "reason": "wrong_type",
                     "detail": "ts: Input should be a valid integer, str came",
                     "topic": "interactions", "partition": 2, "offset": 1041,
+                    "topic_id": "0cbe2f0d-9bd0-4c7e-8f66-3d2f1c1a5b0e",
                     "value": '{"event_id": "e-3", "ts": "1759999999000"}', "value_base64": None,
                 }
             ],
@@ -292,9 +296,10 @@ SAMPLES: Mapping[str, Sample] = {
             "--through \"jq -c '.ts |= tonumber'\" --json",
         ),
         says="How many records were sent anew, or would be; exit code 1 when the log has lost one "
-        "(`gone`) or one is too large to send.",
+        "(`gone`), its topic was deleted and another one has the name now (`other_topic`), or one "
+        "is too large to send.",
         answer={
-            "matched": 4, "replayed": 4, "gone": 0, "left": 0, "too_large": 0,
+            "matched": 4, "replayed": 4, "gone": 0, "other_topic": 0, "left": 0, "too_large": 0,
             "superseded": 0, "more": 0,
             "already": 6, "topics": {"interactions": 4}, "verdicts": {"good": 4}, "dry_run": False,
         },

@@ -19,8 +19,9 @@ _HEAD = """# Commands
 
 Every command of `headwater` with its options, an example and the shape of its output. Figures go
 to stdout; with `--json` they are one JSON object on its last line (shown here over several lines,
-lists shortened to one entry); logs, progress and failures go to stderr. Exit codes: 0 done, 1
-something was lost or a server was unreachable, 2 bad arguments or settings, 130 ended by Ctrl-C.
+lists shortened to one entry); logs, progress (a bar; where stderr is no terminal, a line per tenth
+of the work and at least one a minute) and failures go to stderr. Exit codes: 0 done, 1 something
+was lost or a server was unreachable, 2 bad arguments or settings, 130 ended by Ctrl-C.
 
 Before a command stands `--log-level` (DEBUG, INFO, WARNING or ERROR). Kafka's and Redis' addresses
 come from `HEADWATER_KAFKA` and `HEADWATER_REDIS` where no option names them; every other setting is
@@ -79,7 +80,7 @@ def _is_option(parameter: Any) -> bool:
 
 
 def _usage_of(parameter: Any) -> str:
-    word = parameter.name.upper() + ("..." if parameter.nargs == -1 else "")
+    word = parameter.metavar + ("..." if parameter.nargs == -1 else "")
     return word if parameter.required else f"[{word}]"
 
 

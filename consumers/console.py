@@ -1,11 +1,12 @@
-"""How commands speak: figures to stdout, the rest to stderr, progress where it is watched."""
+"""How commands speak: figures to stdout, the rest to stderr, progress as a bar or as lines."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,6 +26,10 @@ from rich.table import Table
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 # Of what nobody watches: as wide as any table is.
 _WIDE = 500
+# Progress of what nobody watches: a line per tenth, but not within so long of the one before.
+_LINE_AFTER_S = 5.0
+# A line at any rate, while work goes on.
+_LINE_AT_LATEST_S = 60.0
 
 
 def figures() -> Console:
@@ -56,7 +61,7 @@ def print_summary(summary: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 class Bar:
-    """One progress bar on stderr; shown only where stderr is a terminal."""
+    """One progress bar on stderr, where stderr is a terminal."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
@@ -67,9 +72,46 @@ class Bar:
         self._progress.update(self._task, completed=done, total=total)
 
 
+class ProgressLines:
+    """Progress where stderr is no terminal (a cron job, CI): a line now and then.
+
+    One for each tenth of what is known in all, none in the first seconds nor soon after another,
+    and one a minute whatever is done or known.
+
+    Args:
+        title: What is being done.
+        total: How much there is; None where that is not known.
+        now_s: Clock.
+    """
+
+    def __init__(
+        self, title: str, total: int | None = None, *, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._title = title
+        self._total = total
+        self._now_s = now_s
+        self._began_s = self._said_s = now_s()
+        self._tenths_said = 0
+
+    def update(self, done: int, total: int | None = None) -> None:
+        """Say a line where one is due."""
+        self._total = self._total if total is None else total
+        tenths = 10 * done // self._total if self._total else 0
+        now_s = self._now_s()
+        wait_s = _LINE_AFTER_S if tenths > self._tenths_said else _LINE_AT_LATEST_S
+        if now_s - self._said_s < wait_s:
+            return
+        self._said_s, self._tenths_said = now_s, tenths
+        amount = f"{done:,} so far" if self._total is None else f"{done:,} of {self._total:,}"
+        say(f"{self._title}: {amount}, {now_s - self._began_s:.0f} s")
+
+
 @contextmanager
-def progress_bar(title: str, total: int | None = None) -> Iterator[Bar]:
-    """Show a bar while long work runs."""
+def progress_bar(title: str, total: int | None = None) -> Iterator[Bar | ProgressLines]:
+    """Show a bar while long work runs; lines where nobody watches."""
+    if not errors.is_terminal:
+        yield ProgressLines(title, total)
+        return
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -78,5 +120,5 @@ def progress_bar(title: str, total: int | None = None) -> Iterator[Bar]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, disable=not errors.is_terminal) as progress:
+    with Progress(*columns, console=errors) as progress:
         yield Bar(progress, progress.add_task(title, total=total))

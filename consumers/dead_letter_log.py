@@ -4,6 +4,10 @@ A dead letter names a place: topic, partition and offset of a record that could 
 crash may leave several letters of one place; the first counts. A record without a value, whose key
 is ``topic/partition/offset``, says that this place was replayed; it is done, whatever letters of it
 still come. The log is read twice, because what is done is known only at its end.
+
+A topic that was deleted and made anew under its name has the same places again: letters and marks
+say the topic's id, and only those of one id mean one place. What says none (brokers without ids,
+older versions) is taken to mean whichever topic it stands beside.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import re
 import time
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Self
@@ -21,6 +25,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from consumers.dead_letters import TOPIC_ID_HEADER
 from consumers.security import NO_OPTIONS
 from consumers.topics import count_partitions
 from stream.errors import ConfigurationError, ServerUnreachable
@@ -45,6 +50,7 @@ class Letter:
         offset: Its offset.
         value: Its first bytes; None where it had none.
         time_ms: When the letter was written.
+        topic_id: Of the topic; None where the letter says none.
     """
 
     reason: str
@@ -54,6 +60,7 @@ class Letter:
     offset: int
     value: bytes | None
     time_ms: int
+    topic_id: str | None = None
 
     @property
     def place(self) -> str:
@@ -134,28 +141,32 @@ def decode_letter(value: bytes, *, time_ms: int) -> Letter | None:
         offset=found.offset,
         value=cut,
         time_ms=time_ms,
+        topic_id=found.topic_id,
     )
 
 
-@dataclass(slots=True)
 class _Places:
-    """A bounded set of places."""
+    """A bounded set of places, each with the ids of topics it is of; "" is whichever topic."""
 
-    hashes: set[bytes] = field(default_factory=set)
+    def __init__(self) -> None:
+        self._ids: dict[bytes, tuple[str, ...]] = {}
+        # Few topics have been: one tuple each for all places.
+        self._shared: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def add(self, place: bytes) -> bool:
-        """Add; return whether it is new."""
-        hashed = blake2b(place, digest_size=8).digest()
-        if hashed in self.hashes:
-            return False
-        if len(self.hashes) >= MAX_PLACES:
+    def add(self, place: bytes, topic_id: str | None) -> None:
+        hashed, name = blake2b(place, digest_size=8).digest(), topic_id or ""
+        ids = self._ids.get(hashed, ())
+        if name in ids:
+            return
+        if not ids and len(self._ids) >= MAX_PLACES:
             message = f"expected at most {MAX_PLACES:,} dead letters, more came: narrow --since"
             raise ConfigurationError(message)
-        self.hashes.add(hashed)
-        return True
+        both = (*ids, name)
+        self._ids[hashed] = self._shared.setdefault(both, both)
 
-    def __contains__(self, place: bytes) -> bool:
-        return blake2b(place, digest_size=8).digest() in self.hashes
+    def has(self, place: bytes, topic_id: str | None) -> bool:
+        ids = self._ids.get(blake2b(place, digest_size=8).digest(), ())
+        return bool(ids) and (topic_id is None or topic_id in ids or "" in ids)
 
 
 class DeadLetterLog:
@@ -216,7 +227,7 @@ class DeadLetterLog:
         done, seen = _Places(), _Places()
         async for record in self._records(wanted.since_ms):
             if record.value is None and record.key is not None:
-                done.add(record.key)
+                done.add(record.key, _topic_id_of(record))
         async for record in self._records(wanted.since_ms):
             if record.value is None:
                 continue
@@ -224,9 +235,12 @@ class DeadLetterLog:
             if letter is None:
                 self.num_unreadable += 1
             elif wanted.takes(letter):
-                if not seen.add(letter.place.encode()):
+                place = (letter.place.encode(), letter.topic_id)
+                if seen.has(*place):
                     self.num_repeated += 1
-                elif letter.place.encode() in done:
+                    continue
+                seen.add(*place)
+                if done.has(*place):
                     self.num_done += 1
                 else:
                     yield letter
@@ -258,6 +272,12 @@ class DeadLetterLog:
                 check_silence(heard_s, self._brokers)
         except KafkaError as error:
             raise unreachable(self._brokers, error) from error
+
+
+def _topic_id_of(record: Any) -> str | None:
+    """Return the id that a mark says, None where it says none."""
+    found = dict(record.headers).get(TOPIC_ID_HEADER)
+    return bytes(found).decode(errors="replace") if found else None
 
 
 async def open_consumer(

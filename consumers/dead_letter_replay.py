@@ -4,14 +4,15 @@ A dead letter holds only the first bytes of a value; the log has the whole recor
 sent at most once: after the broker has taken a batch of copies, a record without a value is written
 to the dead letters that says which places are done. A crash in between sends a batch again, and the
 engine counts an event id once. A copy that still cannot be used becomes a dead letter of its own.
-Where the newest record of a key is what holds (items), one that has a successor is not sent.
+Where the newest record of a key is what holds (items), one that has a successor is not sent. A
+letter of a topic that was deleted since is not sent from the one that has its name now.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -20,9 +21,12 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from consumers.aiokafka_private import ask_any_broker
 from consumers.dead_letter_log import Letter, check_silence, open_consumer, unreachable
+from consumers.dead_letters import TOPIC_ID_HEADER
 from consumers.producer import MAX_BATCH_BYTES, Outgoing, ReliableProducer
 from consumers.security import NO_OPTIONS
+from consumers.topic_ids import TopicIdRequest, ids_in
 from consumers.topics import count_partitions
 from stream.errors import ConfigurationError
 from stream.routing import HEADER_FROM
@@ -66,6 +70,7 @@ class ReplayedLetters:
     Attributes:
         replayed: Sent and acknowledged (in a dry run: would be).
         gone: The log no longer has the record.
+        other_topic: Its topic was deleted, and another one has the name now.
         left: The program answered with an empty line.
         too_large: Above what a producer may send.
         superseded: A newer record of the same key holds by now.
@@ -74,6 +79,7 @@ class ReplayedLetters:
 
     replayed: int = 0
     gone: int = 0
+    other_topic: int = 0
     left: int = 0
     too_large: int = 0
     superseded: int = 0
@@ -89,7 +95,7 @@ async def replay_letters(
     mend: Mend | None = None,
     dry_run: bool = False,
     on_copy: Callable[[Copy], None] = lambda copy: None,
-    on_gone: Callable[[Letter], None] = lambda letter: None,
+    on_gone: Callable[[Letter, str], None] = lambda letter, why: None,
     client_options: Mapping[str, Any] = NO_OPTIONS,
 ) -> ReplayedLetters:
     """Send the originals of dead letters anew, in the order of their logs.
@@ -104,7 +110,7 @@ async def replay_letters(
         mend: Given the values of a batch; returns them mended, None for what is to be left.
         dry_run: Do all but steps 3 and 4.
         on_copy: Told of each copy.
-        on_gone: Told of each letter whose original the log no longer has.
+        on_gone: Told of each letter whose original is not there any more, and why.
         client_options: Security of Kafka's clients.
 
     Raises:
@@ -119,14 +125,16 @@ async def replay_letters(
             await producer.start()
 
         count = partial(count_partitions, brokers, client_options=client_options)
+        ids = await _topic_ids(consumer, brokers, {letter.topic for letter in letters})
+        present = _of_present_topics(letters, ids, report, on_gone)
         originals = _originals(
-            consumer, brokers, letters, report, on_gone, count, newest_holds=newest_holds
+            consumer, brokers, present, report, on_gone, count, newest_holds=newest_holds
         )
         async for batch in _batches(originals):  # 1
             copies = await _mended(batch, mend, report)  # 2
             if producer is not None:
                 await _send(producer, copies)  # 3
-                await producer.send_all(dead_letters, _done(copies))  # 4
+                await producer.send_all(dead_letters, _done(copies, ids))  # 4
             for copy in copies:
                 report.replayed += 1
                 report.topics[copy.letter.topic] += 1
@@ -138,9 +146,52 @@ async def replay_letters(
     return report
 
 
-def _done(copies: Sequence[Copy]) -> list[Outgoing]:
+async def _topic_ids(
+    consumer: AIOKafkaConsumer, brokers: str, topics: Collection[str]
+) -> dict[str, str]:
+    """Return the ids that topics have now; none where there is no topic, or it has no id."""
+    try:
+        answer = await ask_any_broker(consumer, TopicIdRequest(sorted(topics)))
+    except NotImplementedError:
+        return {}
+    except (KafkaError, OSError) as error:
+        raise unreachable(brokers, error) from error
+    return {topic: topic_id for topic, topic_id in ids_in(answer).items() if topic_id}
+
+
+def _of_present_topics(
+    letters: Sequence[Letter],
+    ids: Mapping[str, str],
+    report: ReplayedLetters,
+    on_gone: Callable[[Letter, str], None],
+) -> list[Letter]:
+    """Return the letters but those of a topic whose name another one has now; count these."""
+    present = []
+    for letter in letters:
+        now = ids.get(letter.topic)
+        if now is None or letter.topic_id in (None, now):
+            present.append(letter)
+        else:
+            report.other_topic += 1
+            on_gone(
+                letter,
+                f"left alone: its topic (id {letter.topic_id}) was deleted, what is named "
+                f"{letter.topic} now (id {now}) has another record there",
+            )
+    return present
+
+
+def _done(copies: Sequence[Copy], ids: Mapping[str, str]) -> list[Outgoing]:
     """Return the records that say that letters are done with."""
-    return [Outgoing(value=None, key=copy.letter.place.encode()) for copy in copies]
+    headers = {topic: [(TOPIC_ID_HEADER, found.encode())] for topic, found in ids.items()}
+    return [
+        Outgoing(
+            value=None,
+            key=copy.letter.place.encode(),
+            headers=headers.get(copy.letter.topic, ()),
+        )
+        for copy in copies
+    ]
 
 
 async def _send(producer: ReliableProducer, copies: Sequence[Copy]) -> None:
@@ -208,7 +259,7 @@ async def _originals(
     brokers: str,
     letters: Sequence[Letter],
     report: ReplayedLetters,
-    on_gone: Callable[[Letter], None],
+    on_gone: Callable[[Letter, str], None],
     count: Callable[[str], Awaitable[int]],
     *,
     newest_holds: str | None,
@@ -236,7 +287,7 @@ async def _originals(
             position += 1
             if record is None:
                 report.gone += 1
-                on_gone(letter)
+                on_gone(letter, "the log no longer has this record")
             elif newest.get(record.key, -1) > record.offset:
                 report.superseded += 1
             else:

@@ -13,6 +13,8 @@ from stream.dead_letters import encode_dead_letter
 from stream.events import Reject
 
 ORIGIN_HEADER = "headwater-from"
+# On a record that says that a dead letter was replayed: of which topic of that name.
+TOPIC_ID_HEADER = "headwater-topic-id"
 
 
 class DeadLetterProducer:
@@ -28,13 +30,16 @@ class DeadLetterProducer:
         self._dead_letters = dead_letters
         self.num_sent = 0
 
-    async def send(self, rejects: Sequence[Reject], *, topic: str, partition: int) -> None:
+    async def send(
+        self, rejects: Sequence[Reject], *, topic: str, partition: int, topic_id: str | None = None
+    ) -> None:
         """Send the rejects of one slab and wait for the broker.
 
         Args:
             rejects: What cannot be used, ascending by offset.
             topic: Topic that the records came from.
             partition: Partition that they came from.
+            topic_id: The topic's id; None where it is not known.
 
         Raises:
             ServerUnreachable: Not acknowledged within the producer's bound.
@@ -45,7 +50,9 @@ class DeadLetterProducer:
             self._dead_letters,
             (
                 Outgoing(
-                    value=encode_dead_letter(reject, topic=topic, partition=partition),
+                    value=encode_dead_letter(
+                        reject, topic=topic, partition=partition, topic_id=topic_id
+                    ),
                     headers=[
                         (ORIGIN_HEADER, f"{topic}/{partition}/{reject.offset}".encode()),
                     ],

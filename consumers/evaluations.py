@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from evaluation.adapters import AdapterError, DataSet
 from evaluation.bootstrap import paired_bootstrap
 from evaluation.metrics import gains
 from evaluation.prequential import Contender, Outcome, Prequential, Protocol
+from state.first_arrivals import fingerprints_of, first_arrivals
 from stream.candidates import SOURCES
 from stream.decode import decode_events
 from stream.errors import ConfigurationError
@@ -80,6 +82,7 @@ class Evaluation:
     Attributes:
         log: As it was named.
         num_events: Events that were used.
+        num_duplicates: Events that were not, as repeats of one that came before.
         runs: One summary per contender, its name under ``what``.
         comparisons: Second minus first, by metric.
         protocol: How it was tested.
@@ -91,6 +94,7 @@ class Evaluation:
     log: str
     num_events: int
     runs: list[dict[str, Any]]
+    num_duplicates: int = 0
     comparisons: list[dict[str, Any]] = field(default_factory=list)
     protocol: dict[str, object] = field(default_factory=dict)
     settings: dict[str, object] = field(default_factory=dict)
@@ -99,7 +103,7 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return the summary contract: flat for one contender, ``runs`` for several."""
-        head = {"log": self.log, "events": self.num_events}
+        counts = {"events": self.num_events, "duplicate": self.num_duplicates}
         tail = {
             "protocol": self.protocol,
             "settings": self.settings,
@@ -108,28 +112,57 @@ class Evaluation:
         }
         if len(self.runs) == 1:
             (run,) = self.runs
-            return {"log": self.log, "what": run["what"], "events": self.num_events, **run, **tail}
-        return {**head, "runs": self.runs, "comparisons": self.comparisons, **tail}
+            return {"log": self.log, "what": run["what"], **counts, **run, **tail}
+        runs = {"runs": self.runs, "comparisons": self.comparisons}
+        return {"log": self.log, **counts, **runs, **tail}
 
 
-def read_events(log: str, limit: int | None) -> EventBatch:
-    """Decode a whole log; says what was left out.
+def read_events(log: str, limit: int | None, *, grace_ms: int) -> tuple[EventBatch, int]:
+    """Decode a whole log but for what the engine would not count; says what was left out.
+
+    Args:
+        log: As in :func:`consumers.logs.read_lines`.
+        limit: Take only the first lines.
+        grace_ms: For as long the engine remembers an event id.
+
+    Returns:
+        The events in order of arrival, and how many more repeated the ``event_id`` of one of them.
 
     Raises:
         ConfigurationError: Nothing in it can be used.
     """
-    lines = [line for block in read_lines(log, limit=limit) for line in block]
+    lines: list[bytes] = []
+    with progress_bar(f"reading {_file_name(log)}") as bar:
+        for block in read_lines(log, limit=limit):
+            lines += block
+            bar.update(len(lines))
     events = decode_events(Slab.from_values(lines))
     if events.rejected:
         first = events.rejected[0]
+        lines_out = "1 line" if len(events.rejected) == 1 else f"{len(events.rejected):,} lines"
         say(
-            f"{len(events.rejected)} lines left out, the first (line {first.offset + 1}): "
+            f"{lines_out} left out, the first (line {first.offset + 1}): "
             f"{first.reason}, {first.detail}"
         )
     if not len(events):
         message = f"{log}: expected a wire log with events, found none that can be used"
         raise ConfigurationError(message)
-    return events
+    fingerprints = fingerprints_of(
+        events.buffer,
+        events.user_starts,
+        events.user_lengths,
+        events.event_id_starts,
+        events.event_id_lengths,
+    )
+    are_first = first_arrivals(fingerprints, events.timestamps_ms, within_ms=grace_ms)
+    num_duplicates = len(events) - int(are_first.sum())
+    if num_duplicates:
+        say(
+            f"{num_duplicates:,} of {len(events):,} events left out: their user has an event of "
+            "that event_id already, and the engine counts it once"
+        )
+        events = events.select(are_first)
+    return events, num_duplicates
 
 
 def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:
@@ -190,10 +223,12 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
     started = time.monotonic()
     settings, data_set, allow_repeats = settings_for(log, plan.repeats, plan.overrides)
     torch.set_num_threads(settings.ranking.torch_threads)
-    events = read_events(log, plan.limit)
+    grace_ms = settings.users.grace_ms
+    events, num_duplicates = read_events(log, plan.limit, grace_ms=grace_ms)
     protocol = _protocol(log, plan, data_set, events, allow_repeats)
     interval_ms = round(settings.signals.interval_s * 1000)
-    outcomes = _run(settings, events, protocol, plan, interval_ms)
+    title = plan_title(plan, log)
+    outcomes = _run(settings, events, protocol, plan, interval_ms, title)
     if not outcomes[0].ranks:
         message = (
             f"{log}: expected events to test after the warm-up ({protocol.warmup:.0%} of the log, "
@@ -203,11 +238,14 @@ def evaluate_log(log: str, plan: Plan) -> Evaluation:
         raise ConfigurationError(message)
     runs = [{"what": each.name, **each.summary()} for each in outcomes]
     if plan.live:
-        for run, each in zip(runs, _run(settings, events, protocol, plan, 0), strict=True):
+        title += ", neighbours without delay"
+        live = _run(settings, events, protocol, plan, 0, title)
+        for run, each in zip(runs, live, strict=True):
             run["live_neighbours"] = each.summary()
     return Evaluation(
         log=log,
         num_events=len(events),
+        num_duplicates=num_duplicates,
         runs=runs,
         comparisons=_compare(outcomes, plan),
         protocol={
@@ -245,14 +283,19 @@ def _protocol(
 
 
 def _run(
-    settings: Settings, events: EventBatch, protocol: Protocol, plan: Plan, interval_ms: int
+    settings: Settings,
+    events: EventBatch,
+    protocol: Protocol,
+    plan: Plan,
+    interval_ms: int,
+    title: str,
 ) -> list[Outcome]:
     union = union_sources(settings)
     alone = [name for name in plan.names if name in SOURCES]
     replay = make_replay(settings, union if len(alone) < len(plan.names) else alone, interval_ms,
                          plan.items)  # fmt: skip
     contenders = [_contender(name, settings, replay) for name in plan.names]
-    with progress_bar(plan_title(plan), total=len(events)) as bar:
+    with progress_bar(title, total=len(events)) as bar:
         found = Prequential(
             replay, contenders, protocol=protocol, on_progress=bar.update
         ).run(events)  # fmt: skip
@@ -260,14 +303,20 @@ def _run(
     return found
 
 
-def plan_title(plan: Plan) -> str:
+def plan_title(plan: Plan, log: str) -> str:
     """Return what the progress bar says.
 
-    >>> plan_title(Plan(names=("fusion",))), plan_title(Plan(names=("recent", "fusion")))
-    ('evaluating fusion', 'evaluating 2 contenders')
+    >>> plan_title(Plan(names=("fusion",)), "data/ml-100k")
+    'evaluating fusion on ml-100k'
+    >>> plan_title(Plan(names=("recent", "fusion")), "log.jsonl")
+    'evaluating 2 contenders on log.jsonl'
     """
     what = plan.names[0] if len(plan.names) == 1 else f"{len(plan.names)} contenders"
-    return f"evaluating {what}"
+    return f"evaluating {what} on {_file_name(log)}"
+
+
+def _file_name(log: str) -> str:
+    return Path(log).name or log
 
 
 def _contender(name: str, settings: Settings, replay: Replay) -> Contender:

@@ -189,7 +189,10 @@ class SlabHandlers:
     async def _send(self, slab: Slab, folded: Folded) -> None:
         """Send rejects, copies and frames of one slab; rejects are waited for."""
         await self._dead_letters.send(
-            folded.rejects, topic=self._interactions, partition=slab.partition
+            folded.rejects,
+            topic=self._interactions,
+            partition=slab.partition,
+            topic_id=self._ownership.topic_id(self._interactions),
         )
         if folded.rejects:
             crash_point("after-dead-letters")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from consumers.configuration import make_engine, make_pipeline
 from consumers.reader import BroadcastReader
 from consumers.security import kafka_options
@@ -12,13 +14,20 @@ from stream.settings import Settings
 from stream.slab import Slab
 
 
-async def replay_topic(settings: Settings, brokers: str, topic: str) -> Engine:
+async def replay_topic(
+    settings: Settings,
+    brokers: str,
+    topic: str,
+    *,
+    on_progress: Callable[[int], None] = lambda done: None,
+) -> Engine:
     """Fold every record of a topic of interactions; its partitions are the engine's.
 
     Args:
         settings: Bounds and rules of the tables.
         brokers: Bootstrap servers.
         topic: Topic of interactions; a misrouted record is folded where it belongs.
+        on_progress: Called with the records folded so far.
 
     Raises:
         ServerUnreachable: If no broker answers.
@@ -30,8 +39,13 @@ async def replay_topic(settings: Settings, brokers: str, topic: str) -> Engine:
     interval_ms = round(settings.signals.interval_s * 1000)
     replay = Replay(make_pipeline(settings, engine), signals_interval_ms=interval_ms)
 
+    num_folded = 0
+
     async def on_slab(slab: Slab) -> None:
+        nonlocal num_folded
         replay.fold_slab(slab)
+        num_folded += len(slab)
+        on_progress(num_folded)
 
     reader = BroadcastReader(brokers=brokers, topics=[topic], on_slab=on_slab, connection=options)
     await reader.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -18,9 +18,14 @@ from evaluation.adapters import (
     recognise,
     wire_blocks,
 )
-from stream.announcements import Announcements
+from stream.announcements import REMOVED, Announcements
+from stream.decode_items import judge_item
 from stream.errors import ConfigurationError
 from stream.replay import Replay
+from stream.verdicts import Fault
+
+# Lines of an items log that are looked at before it is used.
+_JUDGED_ITEMS = 100
 
 
 def data_set_of(name: str) -> tuple[DataSet, Path] | None:
@@ -57,7 +62,7 @@ def read_lines(name: str, *, limit: int | None = None) -> Iterator[list[bytes]]:
             raise ConfigurationError(str(error)) from error
         return
     left = limit
-    for block in split_lines(read_chunks(name)):
+    for block in split_lines(read_chunks(name), name):
         taken = block if left is None else block[:left]
         yield taken
         if left is not None:
@@ -73,7 +78,7 @@ def read_announcements(name: str | None) -> Announcements | None:
         name: Path of an items log, or a data set that has a file of items.
 
     Raises:
-        ConfigurationError: There is nothing readable there.
+        ConfigurationError: There is nothing readable there, or nothing of its beginning is an item.
     """
     if name is None:
         return None
@@ -83,7 +88,21 @@ def read_announcements(name: str | None) -> Announcements | None:
             return Announcements(item_lines(known[1]))
         except AdapterError as error:
             raise ConfigurationError(str(error)) from error
-    return Announcements(line for block in split_lines(read_chunks(name)) for line in block)
+    lines = [line for block in split_lines(read_chunks(name), name) for line in block]
+    _check_items(name, lines[:_JUDGED_ITEMS])
+    return Announcements(lines)
+
+
+def _check_items(name: str, lines: Sequence[bytes]) -> None:
+    """Refuse another kind of file before long work begins without any item."""
+    judged = [judge_item(None, line) for line in lines if REMOVED.encode() not in line]
+    faults = [each for each in judged if isinstance(each, Fault)]
+    if faults and len(faults) == len(lines):
+        message = (
+            f"{name}: expected an items log (docs/schema/item.json), none of its first "
+            f"{len(lines)} lines is an item; line 1: {faults[0].reason}, {faults[0].detail}"
+        )
+        raise ConfigurationError(message)
 
 
 def say_rejected(replay: Replay) -> None:

@@ -69,24 +69,40 @@ def read_chunks(name: str) -> Iterator[bytes]:
     except (gzip.BadGzipFile, zlib.error, EOFError, zstandard.ZstdError) as error:
         message = f"{name}: expected {path.suffix} data, got a damaged or other file ({error})"
         raise ConfigurationError(message) from error
+    except OSError as error:
+        message = f"{name}: expected a readable file, got {error.strerror or error}"
+        raise ConfigurationError(message) from error
 
 
-def split_lines(chunks: Iterable[bytes]) -> Iterator[list[bytes]]:
+def split_lines(chunks: Iterable[bytes], name: str = "-") -> Iterator[list[bytes]]:
     r"""Yield the lines that each piece completes, without their ends; empty lines are left out.
 
     Doctest:
         >>> list(split_lines([b"a\nb", b"c\r\n\nd"]))
         [[b'a'], [b'bc'], [b'd']]
+
+    Args:
+        chunks: Pieces of a log.
+        name: The log's, for messages.
+
+    Raises:
+        ConfigurationError: A line is far too long, or the first one is several that end in CR.
     """
     rest = b""
     number = 0
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
+        if number == 0 and b"}\r{" in (lines[0] if lines else rest):
+            message = (
+                f"{name}: expected lines that end in LF or CR LF, got CR alone: convert the file "
+                "(tr '\\r' '\\n')"
+            )
+            raise ConfigurationError(message)
         number += len(lines)
         if len(rest) > MAX_LINE_BYTES or any(len(line) > MAX_LINE_BYTES for line in lines):
             message = (
-                f"near line {number + 1}: expected lines of at most {MAX_LINE_BYTES} bytes, one is "
-                "longer: is this a wire log (one JSON object a line)?"
+                f"{name}, near line {number + 1}: expected lines of at most {MAX_LINE_BYTES} "
+                "bytes, one is longer: is this a wire log (one JSON object a line)?"
             )
             raise ConfigurationError(message)
         yield [line for line in (line.rstrip(b"\r") for line in lines) if line]

@@ -72,8 +72,7 @@ def recognise(folder: Path) -> DataSet:
                 "it cannot be sent or tested in order of time (docs/data-sets.md)"
             )
             raise AdapterError(message)
-    known = "; ".join(f"{each.name}: {', '.join(each.files)}" for each in DATA_SETS)
-    known = known.replace("|", " or ")
+    known = "; ".join(f"{each.name}: {each.files_in_words}" for each in DATA_SETS)
     names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
     found = ", ".join(names[:_MAX_NAMES]) + (", ..." if len(names) > _MAX_NAMES else "")
     message = (

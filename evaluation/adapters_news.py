@@ -251,6 +251,11 @@ NEWS = (
     ),
     DataSet(name="globo", files=(_GLOBO,), repeats=True, read=_globo, read_items=_globo_items),
     DataSet(
-        name="adressa", files=(_ADRESSA,), repeats=True, read=_adressa, read_items=_adressa_items
+        name="adressa",
+        files=(_ADRESSA,),
+        named="a file per day, named by it, as 20170101",
+        repeats=True,
+        read=_adressa,
+        read_items=_adressa_items,
     ),
 )

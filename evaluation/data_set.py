@@ -45,6 +45,7 @@ class DataSet:
         name: Name of the layout, used in summaries.
         files: Patterns of files whose presence in a folder identifies the layout; ``a|b`` is
             either of two places, each plain or ``.gz``. Events come from the first pattern.
+        named: The files in words, where the patterns are none that a person would write.
         columns: Columns in line 1 of the first file, where another layout has the same names.
         fits: A closer look at the folder, where names and columns do not decide.
         repeats: Whether users consume an item again (the default of ``--repeats``).
@@ -60,6 +61,7 @@ class DataSet:
     files: tuple[str, ...]
     repeats: bool
     read: Callable[[Path], Iterator[WireEvent]]
+    named: str = ""
     columns: tuple[str, ...] = ()
     fits: Callable[[Path], bool] = _always
     warmup: float = 0.2
@@ -67,6 +69,11 @@ class DataSet:
     every: int = 1
     read_items: Callable[[Path], Iterator[ItemRow]] | None = None
     tested_from: Callable[[Path], int] | None = None
+
+    @property
+    def files_in_words(self) -> str:
+        """What a person looks for in the folder."""
+        return self.named or ", ".join(self.files).replace("|", " or ")
 
     def has_files(self, folder: Path) -> bool:
         """Whether the folder has this layout's files."""

@@ -170,6 +170,11 @@ class Table:
             with _open(self.path) as file:
                 while raw := file.readline(_MAX_LINE_BYTES + 1):
                     self.line += 1
+                    if self.line == 1 and b"\r" in raw.rstrip(b"\r\n") and raw[-1:] != b"\n":
+                        self._fail(
+                            "expected lines that end in LF or CR LF, got CR alone, as old "
+                            "spreadsheets write them: convert the file (tr '\\r' '\\n')"
+                        )
                     if len(raw) > _MAX_LINE_BYTES:
                         self._fail(f"expected at most {_MAX_LINE_BYTES} bytes, got more")
                     yield self._decode(raw, encoding)
@@ -257,12 +262,16 @@ class JsonLines(Table):
 
 
 def header_of(path: Path) -> tuple[str, ...]:
-    """Return the first line's fields of a comma-separated file; none if it cannot be read."""
+    """Return the first line's fields of a comma-separated file; none if they cannot be told.
+
+    Raises:
+        AdapterError: The file cannot be read.
+    """
     table = Table(path, Layout(columns=()))
     try:
         for line in table.lines():
             return tuple(next(csv.reader([line]), ()))
-    except (AdapterError, csv.Error):
+    except csv.Error:
         pass
     return ()
 

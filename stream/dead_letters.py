@@ -28,8 +28,16 @@ def cut_value(value: bytes | None) -> bytes | None:
     return value[:end]
 
 
-def encode_dead_letter(reject: Reject, *, topic: str, partition: int) -> bytes:
+def encode_dead_letter(
+    reject: Reject, *, topic: str, partition: int, topic_id: str | None = None
+) -> bytes:
     """Encode a reject as a dead letter; never raises, whatever bytes came.
+
+    Args:
+        reject: What cannot be used.
+        topic: Topic that it came from.
+        partition: Its partition.
+        topic_id: The topic's id, where it is known.
 
     Returns:
         JSON (UTF-8) of :class:`stream.wire.DeadLetter`; at most about 13 KB, where every byte of
@@ -51,5 +59,6 @@ def encode_dead_letter(reject: Reject, *, topic: str, partition: int) -> bytes:
         offset=reject.offset,
         value=text,
         value_base64=encoded,
+        topic_id=topic_id,
     )
     return letter.model_dump_json().encode()

@@ -238,8 +238,9 @@ class Item(_WireModel):
 class DeadLetter(_WireModel):
     """A record that could not be used; the value of a record of the topic ``dead-letters``.
 
-    There is one per ``(topic, partition, offset)``; a record there without a value, whose key is
-    ``topic/partition/offset``, says that this one was replayed. Exactly one of ``value`` and
+    There is one per ``(topic, partition, offset)``, of the topic with the id ``topic_id``; a record
+    there without a value, whose key is ``topic/partition/offset``, says that this one was replayed
+    (of the topic whose id its header ``headwater-topic-id`` holds). Exactly one of ``value`` and
     ``value_base64`` is a string, or neither where the record had no value.
     """
 
@@ -253,4 +254,9 @@ class DeadLetter(_WireModel):
     )
     value_base64: str | None = Field(
         default=None, description=f"First {MAX_DEAD_VALUE_BYTES} bytes, where they are not UTF-8."
+    )
+    topic_id: str | None = Field(
+        default=None,
+        description="The id that Kafka gave the topic; another one of the same name, made after it "
+        "was deleted, has another. Null where it is not known: brokers before 2.8, older workers.",
     )

@@ -14,6 +14,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from headwater_client.async_topics import AsyncKnownTopics
 from headwater_client.buffers import AsyncByteBuffer
 from headwater_client.deliveries import Failures, Outcome, Receipt
 from headwater_client.errors import (
@@ -24,7 +25,7 @@ from headwater_client.errors import (
 )
 from headwater_client.event_methods import EventMethods, wall_ms
 from headwater_client.kafka_errors import unreachable
-from headwater_client.kafka_options import NO_OPTIONS, joined, servers_of
+from headwater_client.kafka_options import NO_OPTIONS, check_numbers, joined, servers_of
 from headwater_client.partitioning import partition_of
 from headwater_client.records import OutgoingRecord
 
@@ -48,7 +49,8 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         linger_ms: How long a record may wait for others to travel with.
         delivery_timeout_ms: Bound of Kafka's confirmation; after it the call fails.
         max_buffered_bytes: Bound of what waits for Kafka; who finds no room waits too.
-        buffer_timeout_ms: How long to wait for room.
+        buffer_timeout_ms: How long to wait for room, and for Kafka to know the topic at its first
+            record; where it says that there is none, that is raised after a second.
         connect_timeout_ms: Bound of :meth:`start`.
         client_options: Further options of ``AIOKafkaProducer``: security, ``client_id``, ...
         now_ms: Clock of events without ``ts``, and of what lies in the future.
@@ -72,11 +74,19 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         super().__init__(topic=topic, items_topic=items_topic, now_ms=now_ms)
+        check_numbers(
+            linger_ms=linger_ms,
+            delivery_timeout_ms=delivery_timeout_ms,
+            max_buffered_bytes=max_buffered_bytes,
+            buffer_timeout_ms=buffer_timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+        )
         self._address = kafka
         self._buffer_timeout_ms = buffer_timeout_ms
         self._connect_timeout_ms = connect_timeout_ms
         self._drain_timeout_ms = 2 * delivery_timeout_ms
         self._buffer = AsyncByteBuffer(max_buffered_bytes)
+        self._topics = AsyncKnownTopics(kafka, timeout_ms=buffer_timeout_ms)
         self._failures = Failures()
         options: dict[str, Any] = {
             "bootstrap_servers": servers_of(kafka),
@@ -149,6 +159,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         try:
             await self.flush()
         finally:
+            self._topics.close()
             try:
                 async with asyncio.timeout(self._drain_timeout_ms / 1_000):
                     await producer.stop()
@@ -164,6 +175,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
                 "AsyncEventProducer(...)`, or await start()"
             )
             raise ProducerClosed(message)
+        await self._topics.check(self._kafka, record.topic)
         await self._buffer.put(record.num_bytes, self._buffer_timeout_ms)
         outcome = Outcome(record.record_id)
         try:

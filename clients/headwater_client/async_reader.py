@@ -11,7 +11,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from headwater_client.event_methods import wall_ms
-from headwater_client.kafka_options import NO_OPTIONS, joined
+from headwater_client.kafka_options import NO_OPTIONS, check_numbers, joined
 from headwater_client.lists import (
     TRENDING_KEY,
     Recommendations,
@@ -19,13 +19,16 @@ from headwater_client.lists import (
     read_hash,
     read_hashes,
     similar_key,
+    users_of,
 )
 from headwater_client.redis_errors import (
     REDIS_ERRORS,
     explain,
     first_error,
+    invalid_options,
     invalid_url,
     place_of,
+    try_options,
 )
 
 
@@ -64,6 +67,11 @@ class AsyncRecommendationReader:
         client_options: Mapping[str, Any] = NO_OPTIONS,
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
+        check_numbers(
+            timeout_ms=timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+            max_connections=max_connections,
+        )
         self._now_ms = now_ms
         options: dict[str, Any] = {
             "socket_timeout": timeout_ms / 1_000,
@@ -72,10 +80,14 @@ class AsyncRecommendationReader:
             "retry": Retry(NoBackoff(), 1),
         }
         options = joined(options, client_options)
+        self._place = place_of(redis)
         try:
-            self._place = place_of(redis)
             # Typed as what both have: redis-py's two clients share no class.
             self._redis: Any = (RedisCluster if is_cluster else Redis).from_url(redis, **options)
+            if not is_cluster:
+                try_options(self._redis)
+        except TypeError as error:
+            raise invalid_options(error) from error
         except ValueError:
             # The error may hold the URL, and that the password.
             raise invalid_url() from None
@@ -105,7 +117,7 @@ class AsyncRecommendationReader:
             user_ids: Who, in the order of the result; a few hundred at a time are quick.
             fallback: Give the trending list (``is_fallback``) to users without one.
         """
-        users = list(dict.fromkeys(user_ids))
+        users = users_of(user_ids)
         if not users:
             return {}
         keys = [*map(list_key, users), TRENDING_KEY]

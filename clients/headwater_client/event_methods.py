@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Generic, TypeVar, Unpack
 
+from headwater_client.errors import InvalidAddress
 from headwater_client.records import (
     Context,
     OutgoingRecord,
@@ -40,6 +41,11 @@ class EventMethods(ABC, Generic[Sent]):
     """
 
     def __init__(self, *, topic: str, items_topic: str, now_ms: Callable[[], int]) -> None:
+        for argument, name in (("topic", topic), ("items_topic", items_topic)):
+            if not isinstance(name, str) or not name:
+                got = "an empty text" if name == "" else type(name).__name__
+                message = f"{argument}: expected the name of a topic, got {got}"
+                raise InvalidAddress(message)
         self._topic = topic
         self._items_topic = items_topic
         self._now_ms = now_ms

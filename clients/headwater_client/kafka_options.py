@@ -33,6 +33,24 @@ def servers_of(kafka: str) -> list[str]:
     return servers
 
 
+def check_numbers(**named: float) -> None:
+    """Refuse arguments that are no numbers, by their name.
+
+    >>> check_numbers(linger_ms=5, timeout_ms=0.5)
+
+    Raises:
+        InvalidAddress: One is none, or is below 0.
+    """
+    for name, value in named.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            message = f"{name}: expected a number, got {type(value).__name__}"
+        elif not value >= 0:
+            message = f"{name}: expected a number from 0 on, got {value}"
+        else:
+            continue
+        raise InvalidAddress(message)
+
+
 def joined(ours: Mapping[str, Any], client_options: Mapping[str, Any]) -> dict[str, Any]:
     """Return both; what we set cannot be set otherwise.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from headwater_client.errors import UnreadableList
+from headwater_client.errors import InvalidAddress, UnreadableList
 
 TRENDING_KEY = "rec:trending"
 _FIELDS = ("items", "version", "generated_at", "events_to", "model")
@@ -67,8 +67,11 @@ def list_key(user_id: str) -> str:
 
     >>> list_key("ann")
     'rec:{ann}'
+
+    Raises:
+        InvalidAddress: The id is no str.
     """
-    return f"rec:{{{user_id}}}"
+    return f"rec:{{{_text('user_id', user_id)}}}"
 
 
 def similar_key(item_id: str) -> str:
@@ -76,8 +79,35 @@ def similar_key(item_id: str) -> str:
 
     >>> similar_key("clip-7")
     'sim:{clip-7}'
+
+    Raises:
+        InvalidAddress: The id is no str.
     """
-    return f"sim:{{{item_id}}}"
+    return f"sim:{{{_text('item_id', item_id)}}}"
+
+
+def users_of(user_ids: Iterable[str]) -> list[str]:
+    """Return users once each, in their order.
+
+    Raises:
+        InvalidAddress: There is one str, of which every letter would pass for a user, or nothing
+            to iterate over.
+    """
+    if isinstance(user_ids, str | bytes) or not isinstance(user_ids, Iterable):
+        message = (
+            f"user_ids: expected several ids, got a single {type(user_ids).__name__}: put it into "
+            "a list, or use recommendations()"
+        )
+        raise InvalidAddress(message)
+    return list(dict.fromkeys(user_ids))
+
+
+def _text(name: str, value: object) -> str:
+    """Return an id; anything else would make a key that no list has, and look like a newcomer's."""
+    if not isinstance(value, str):
+        message = f"{name}: expected str, got {type(value).__name__}: give it as the events do"
+        raise InvalidAddress(message)
+    return value
 
 
 def read_hash(

@@ -21,10 +21,11 @@ from headwater_client.errors import (
 )
 from headwater_client.event_methods import EventMethods, wall_ms
 from headwater_client.kafka_errors import unreachable
-from headwater_client.kafka_options import NO_OPTIONS, joined, servers_of
-from headwater_client.kafka_python import KafkaError, KafkaProducer, Partitioner
+from headwater_client.kafka_options import NO_OPTIONS, check_numbers, joined, servers_of
+from headwater_client.kafka_python import KafkaError, KafkaProducer, Partitioner, connected
 from headwater_client.partitioning import partition_of
 from headwater_client.records import OutgoingRecord
+from headwater_client.topics import KnownTopics
 
 
 class _UserPartitioner(Partitioner):
@@ -40,6 +41,29 @@ class _UserPartitioner(Partitioner):
         return partition_of(serialized_key, cluster.partitions_for_topic(topic))
 
 
+def _options(
+    *, linger_ms: int, delivery_timeout_ms: int, buffer_timeout_ms: int, connect_timeout_ms: int
+) -> dict[str, Any]:
+    """Return what our promises rest on, as options of kafka-python's producer."""
+    return {
+        "bootstrap_timeout_ms": connect_timeout_ms,
+        "acks": "all",
+        # A retry may write a record twice; its event_id makes that once. One request at a
+        # time keeps a user's events in order.
+        "enable_idempotence": False,
+        "max_in_flight_requests_per_connection": 1,
+        "linger_ms": linger_ms,
+        "delivery_timeout_ms": delivery_timeout_ms,
+        "request_timeout_ms": max(1, (delivery_timeout_ms - linger_ms) // 2),
+        "max_block_ms": buffer_timeout_ms,
+        # Not half a minute: what is sent after an outage has its own time limit.
+        "reconnect_backoff_max_ms": 1_000,
+        # A broker that makes topics would make this one with too few partitions.
+        "allow_auto_create_topics": False,
+        "partitioner": _UserPartitioner(),
+    }
+
+
 class EventProducer(EventMethods[Delivery]):
     """Sends events and items to Kafka; every call gives a :class:`Delivery` back.
 
@@ -53,7 +77,8 @@ class EventProducer(EventMethods[Delivery]):
         linger_ms: How long a record may wait for others to travel with.
         delivery_timeout_ms: Bound of Kafka's confirmation; after it the delivery fails.
         max_buffered_bytes: Bound of what waits for Kafka; who finds no room waits too.
-        buffer_timeout_ms: How long to wait for room, and for the topic at its first record.
+        buffer_timeout_ms: How long to wait for room, and for Kafka to know the topic at its first
+            record; where it says that there is none, that is raised after a second.
         connect_timeout_ms: Bound of connecting, here.
         client_options: Further options of ``kafka.KafkaProducer``: security, ``client_id``, ...
         now_ms: Clock of events without ``ts``, and of what lies in the future.
@@ -79,49 +104,38 @@ class EventProducer(EventMethods[Delivery]):
     ) -> None:
         super().__init__(topic=topic, items_topic=items_topic, now_ms=now_ms)
         self._is_closed = True
+        check_numbers(
+            linger_ms=linger_ms,
+            delivery_timeout_ms=delivery_timeout_ms,
+            max_buffered_bytes=max_buffered_bytes,
+            buffer_timeout_ms=buffer_timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+        )
         self._address = kafka
         self._buffer_timeout_ms = buffer_timeout_ms
         # A request in flight when the bound passes is waited for: half of the bound once more.
         self._drain_timeout_ms = 2 * delivery_timeout_ms
         self._buffer = ByteBuffer(max_buffered_bytes)
         self._failures = Failures()
-        options: dict[str, Any] = {
-            "bootstrap_servers": servers_of(kafka),
-            "bootstrap_timeout_ms": connect_timeout_ms,
-            "acks": "all",
-            # A retry may write a record twice; its event_id makes that once. One request at a
-            # time keeps a user's events in order.
-            "enable_idempotence": False,
-            "max_in_flight_requests_per_connection": 1,
-            "linger_ms": linger_ms,
-            "delivery_timeout_ms": delivery_timeout_ms,
-            "request_timeout_ms": max(1, (delivery_timeout_ms - linger_ms) // 2),
-            "max_block_ms": buffer_timeout_ms,
-            # Not half a minute: what is sent after an outage has its own time limit.
-            "reconnect_backoff_max_ms": 1_000,
-            # A broker that makes topics would make this one with too few partitions.
-            "allow_auto_create_topics": False,
-            "partitioner": _UserPartitioner(),
-        }
-        self._kafka = self._connect(joined(options, client_options), connect_timeout_ms)
+        ours = _options(
+            linger_ms=linger_ms,
+            delivery_timeout_ms=delivery_timeout_ms,
+            buffer_timeout_ms=buffer_timeout_ms,
+            connect_timeout_ms=connect_timeout_ms,
+        )
+        ours["bootstrap_servers"] = servers_of(kafka)
+        options = joined(ours, client_options)
+        self._kafka = self._connect(options, connect_timeout_ms)
+        self._topics = KnownTopics(kafka, options, timeout_ms=buffer_timeout_ms)
         self._is_closed = False
 
     def _connect(self, options: dict[str, Any], timeout_ms: float) -> KafkaProducer:
-        clients: list[Any] = []
-
-        def make_client(**named: Any) -> Any:
-            clients.append(KafkaProducer.DEFAULT_CONFIG["kafka_client"](**named))
-            return clients[-1]
-
         try:
-            return KafkaProducer(**{"kafka_client": make_client, **options})
-        except (KafkaError, AssertionError, ValueError) as error:
-            # kafka-python leaves the sockets of a producer that could not be made open.
-            for client in clients:
-                client.close()
-            if isinstance(error, KafkaError):
-                act = f"answer within {timeout_ms:g} ms"
-                raise unreachable(self._address, act=act, error=error) from error
+            return connected(KafkaProducer, options)
+        except KafkaError as error:
+            act = f"answer within {timeout_ms:g} ms"
+            raise unreachable(self._address, act=act, error=error) from error
+        except (AssertionError, ValueError) as error:
             message = f"expected Kafka's address and options to work, they do not: {error}"
             raise InvalidAddress(message) from error
 
@@ -165,6 +179,7 @@ class EventProducer(EventMethods[Delivery]):
         if self._is_closed:
             message = "expected an open producer, it is closed: make one and keep it open"
             raise ProducerClosed(message)
+        self._topics.check(record.topic)
         self._buffer.put(record.num_bytes, self._buffer_timeout_ms)
         outcome = Outcome(record.record_id)
         delivery = Delivery(outcome)

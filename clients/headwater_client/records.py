@@ -77,6 +77,12 @@ def make_interaction(
     Raises:
         InvalidEvent: Headwater would reject it.
     """
+    if unknown := sorted(context.keys() - Context.__annotations__.keys()):
+        message = (
+            f"expected no further arguments than {', '.join(Context.__annotations__)}, got "
+            f"{', '.join(unknown)}"
+        )
+        raise InvalidEvent(message)
     given = {name: value for name, value in context.items() if value is not None}
     values = {"event_id": uuid.uuid4().hex, "ts": now_ms, **given, **fields}
     try:
@@ -94,6 +100,7 @@ def check_time(event: Interaction, now_ms: int) -> None:
     Raises:
         InvalidEvent: Headwater would reject it, if Kafka's clock agrees with ours.
     """
+    _expect(Interaction, event)
     ahead_ms = event.ts - now_ms
     if ahead_ms > MAX_FUTURE_MS:
         message = (
@@ -122,6 +129,7 @@ def item_record(item: Item, topic: str) -> OutgoingRecord:
     Raises:
         InvalidEvent: It is larger than Headwater takes.
     """
+    _expect(Item, item)
     value = _json(item, item.item_id, MAX_ITEM_BYTES)
     return OutgoingRecord(
         topic=topic, key=item.item_id.encode(), value=value, record_id=item.item_id
@@ -139,6 +147,16 @@ def removal_record(item_id: str, topic: str) -> OutgoingRecord:
     except ValidationError as error:
         raise InvalidEvent(_complaint("an item_id", error)) from error
     return OutgoingRecord(topic=topic, key=item_id.encode(), value=None, record_id=item_id)
+
+
+def _expect(kind: type[BaseModel], value: object) -> None:
+    """Refuse what was not checked as the contract wants it, a dict for one."""
+    if not isinstance(value, kind):
+        message = (
+            f"expected an {kind.__name__}, got {type(value).__name__}: make one, "
+            f"{kind.__name__}(...) or {kind.__name__}.model_validate(...)"
+        )
+        raise InvalidEvent(message)
 
 
 def _json(model: BaseModel, record_id: str, max_bytes: int) -> bytes:

@@ -34,8 +34,20 @@ def place_of(url: str) -> str:
 
     >>> place_of("redis://ann:secret@example.org:6379/0")
     'example.org:6379'
+
+    Raises:
+        InvalidAddress: It is no URL, or no text at all, as where a setting is not set.
     """
-    return urlsplit(url).netloc.rpartition("@")[2] or "the given socket"
+    if not isinstance(url, str):
+        message = (
+            f"redis: expected a URL like redis://host:port/0, got {type(url).__name__}: is the "
+            "setting set that it comes from?"
+        )
+        raise InvalidAddress(message)
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "the given socket"
+    except ValueError:
+        raise invalid_url() from None
 
 
 def invalid_url() -> InvalidAddress:
@@ -44,6 +56,25 @@ def invalid_url() -> InvalidAddress:
         "expected a URL like redis://host:port/0 (rediss:// for TLS, unix://path), it is none; are "
         "special characters of the password percent-encoded?"
     )
+
+
+def invalid_options(error: TypeError) -> InvalidAddress:
+    """Return the error for options that the Redis library does not know."""
+    message = f"client_options: expected options of the Redis client, it takes others: {error}"
+    return InvalidAddress(message)
+
+
+def try_options(client: Any) -> None:
+    """Make a connection of a client's options without connecting it: now, not at the first read.
+
+    Raises:
+        TypeError: The library does not know an option.
+    """
+    try:
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+    except REDIS_ERRORS:
+        pass  # A file of a certificate, for one: what reads will say where it happens.
 
 
 def explain(error: BaseException, place: str) -> HeadwaterClientError:

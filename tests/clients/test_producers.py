@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -196,16 +197,93 @@ def test_arguments_that_cannot_work_are_refused(send: Send, kafka: str) -> None:
         ({"max_buffered_bytes": 5}, "max_buffered_bytes"),
         ({"client_options": {"acks": 0}}, "acks"),
         ({"client_options": {"no_such_option": 0}}, "no_such_option"),
+        ({"linger_ms": "5"}, "linger_ms: expected a number, got str"),
+        ({"delivery_timeout_ms": None}, "delivery_timeout_ms: expected a number, got NoneType"),
+        ({"topic": None}, "topic: expected the name of a topic, got NoneType"),
+        ({"items_topic": ""}, "items_topic: expected the name of a topic, got an empty text"),
     ):
         with pytest.raises(InvalidAddress, match=named):
             send(kafka, [], **options)
 
 
+def test_a_topic_that_is_not_there_is_named_at_once_and_not_made(
+    kafka_server: Callable[..., KafkaServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    kafka = kafka_server(properties={"auto.create.topics.enable": "true"}).bootstrap
+    # As long as a record may wait otherwise; no test waits for that.
+    options = {"topic": "no-such-topic", "buffer_timeout_ms": 600_000}
+    with caplog.at_level(logging.WARNING):
+        for send in SENDERS.values():
+            with pytest.raises(KafkaUnreachable, match="expected the topic 'no-such-topic'.* none"):
+                send(kafka, [call("like", "u", f"i{n}") for n in range(3)], **options)
+    assert caplog.records == []
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    assert "no-such-topic" not in admin.list_topics()
+    admin.close()
+
+
+def test_a_producer_finds_a_topic_that_was_made_since(kafka: str, topic: Topics) -> None:
+    name = topic("interactions")
+
+    async def run() -> Receipt:
+        async with AsyncEventProducer(kafka, topic="not-yet") as producer:
+            with pytest.raises(KafkaUnreachable, match="not-yet"):
+                await producer.like("u", "i")
+            producer._topic = name  # As if the topic of this name had been made.
+            return await producer.like("u", "i")
+
+    assert asyncio.run(run()).topic == name
+    with EventProducer(kafka, topic="not-yet") as producer:
+        with pytest.raises(KafkaUnreachable, match="not-yet"):
+            producer.like("u", "i")
+        producer._topic = name
+        assert producer.like("u", "i").result(30).topic == name
+
+
+def test_threads_that_wait_for_a_missing_topic_share_the_answer(kafka: str) -> None:
+    with EventProducer(kafka, topic="no-topic-of-many") as producer:
+        lookups: list[str] = []
+        look_for = producer._topics._look_for
+        producer._topics._look_for = lambda name: lookups.append(name) or look_for(name)  # type: ignore[func-returns-value,method-assign]
+
+        def ask(number: int) -> None:
+            with pytest.raises(KafkaUnreachable, match="no-topic-of-many"):
+                producer.like("u", f"i{number}")
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, range(8)))
+    assert len(lookups) <= 2  # One, and one for who came as it ended.
+
+
+def test_closing_while_a_topic_is_looked_for_ends_the_call(kafka: str) -> None:
+    async def run() -> None:
+        producer = AsyncEventProducer(kafka, topic="no-such-topic")
+        await producer.start()
+        waiting = asyncio.create_task(producer.like("u", "i"))
+        await asyncio.sleep(0)
+        await producer.close()
+        with pytest.raises(ProducerClosed):
+            await waiting
+        cancelled = AsyncEventProducer(kafka, topic="no-such-topic")
+        async with cancelled:
+            waiting = asyncio.create_task(cancelled.like("u", "i"))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+    asyncio.run(run())
+
+
 @every_producer
-def test_a_topic_that_is_not_there_is_named_and_not_made(send: Send, kafka: str) -> None:
-    options = {"topic": "no-such-topic", "buffer_timeout_ms": 700, "delivery_timeout_ms": 1_400}
-    with pytest.raises(KafkaUnreachable, match="no-such-topic"):
-        send(kafka, [call("like", "u", "i")], **options)
+def test_what_is_no_event_and_no_item_is_refused(send: Send, kafka: str) -> None:
+    event = {"event_id": "e", "type": "like", "user_id": "u", "item_id": "i", "ts": 1}
+    with pytest.raises(InvalidEvent, match=r"expected an Interaction, got dict"):
+        send(kafka, [call("send", event)])
+    with pytest.raises(InvalidEvent, match=r"expected no further arguments than .* got devise"):
+        send(kafka, [call("like", "u", "i", devise="tv")])
+    with pytest.raises(InvalidEvent, match=r"expected an Item, got str"):
+        send(kafka, [call("announce", "clip")])
 
 
 def test_a_closed_producer_says_so(kafka: str, topic: Topics) -> None:

@@ -233,6 +233,31 @@ def test_an_address_that_is_none_is_refused_without_being_shown(read: Read) -> N
             assert "s3cr3t" not in str(caught.value)
 
 
+@every_reader
+def test_an_address_or_id_of_another_type_is_named(read: Read) -> None:
+    for url in (None, 6379, b"redis://127.0.0.1:1/0"):
+        with pytest.raises(InvalidAddress, match=f"redis: expected .* got {type(url).__name__}"):
+            read(url, "trending")
+    nowhere = "redis://127.0.0.1:1/0"
+    for method, name in (("recommendations", "user_id"), ("similar", "item_id")):
+        for value in (None, b"ann"):
+            with pytest.raises(InvalidAddress, match=f"{name}: expected str, got"):
+                read(nowhere, method, value)
+    with pytest.raises(InvalidAddress, match="user_ids: expected several ids, got a single str"):
+        read(nowhere, "many", "ann")
+    with pytest.raises(InvalidAddress, match="user_ids: expected several ids, got a single None"):
+        read(nowhere, "many", None)
+    for options, expected in (
+        ({"timeout_ms": "1"}, "timeout_ms: expected a number, got str"),
+        ({"connect_timeout_ms": -1}, "connect_timeout_ms: expected a number from 0 on, got -1"),
+        ({"client_options": {"no_such_option": 1}}, "client_options: .*no_such_option"),
+    ):
+        with pytest.raises(InvalidAddress, match=expected):
+            read(nowhere, "trending", **options)
+    with pytest.raises(InvalidAddress, match="user_id: expected str, got int"):
+        read(nowhere, "many", ["ann", 7])
+
+
 def test_redis_cli_reads_the_same(written: str) -> None:
     if which("redis-cli") is None:
         pytest.skip("there is no redis-cli on the PATH")

@@ -1,6 +1,7 @@
 """`evaluate` as a person calls it: the summary's contract, several contenders, pages, errors."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from tests.evaluation.data_set_samples import write
 
 MEANS = ["tested", "hr@10", "ndcg@10", "mrr@20", "hr@20"]
 CONTRACT = [
-    "events", *MEANS, "known_targets", "new_to_user", "users_with_history", "by_decile",
-    "cold_users", "new_items", "beyond_accuracy", "live_neighbours", "settings", "seconds",
+    "events", "duplicate", *MEANS, "known_targets", "new_to_user", "users_with_history",
+    "by_decile", "cold_users", "new_items", "beyond_accuracy", "live_neighbours", "settings",
+    "seconds",
 ]  # fmt: skip
 
 
@@ -47,6 +49,36 @@ def test_sources_alone_and_every_kth(world: Path) -> None:
         "evaluate", world / "log.jsonl", "--source", "recent", "--repeats", "exclude", *SMALL
     )
     assert excluded["hr@20"] == 0.0 < each["hr@20"]
+
+
+def test_a_repeated_event_is_neither_tested_nor_learned_again(world: Path, tmp_path: Path) -> None:
+    kept: dict[str, str] = {}
+    for line in (world / "log.jsonl").read_text().splitlines():
+        kept.setdefault(json.loads(line)["event_id"], line)
+    once = tmp_path / "once.jsonl"
+    once.write_text("".join(f"{line}\n" for line in kept.values()))
+    # Sent again at once, later, and stamped anew: earlier, and later by as much as is remembered.
+    stamped = []
+    for place, line in enumerate(kept.values()):
+        event = json.loads(line)
+        event["ts"] += (-60_000, 86_400_000)[place % 2]
+        stamped.append(json.dumps(event))
+    again = tmp_path / "again.jsonl"
+    lines = [line for line in kept.values() for _ in range(2)] + [*kept.values(), *stamped]
+    again.write_text("".join(f"{line}\n" for line in lines))
+    contenders = ("--source", "recent", "--source", "trending", *SMALL)
+    expected, found = run("evaluate", once, *contenders), run("evaluate", again, *contenders)
+    assert (expected["events"], expected["duplicate"]) == (len(kept), 0)
+    assert (found["events"], found["duplicate"]) == (len(kept), 3 * len(kept))
+    assert found["runs"] == expected["runs"]
+
+
+def test_repeats_left_out_are_said(world: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    lines = (world / "log.jsonl").read_text().splitlines(keepends=True)[:50]
+    log.write_text("".join([*lines, lines[0]]))
+    result = CliRunner().invoke(app, ["evaluate", str(log), "--source", "recent", *SMALL])
+    assert "1 of 51 events left out" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -153,11 +185,8 @@ def test_a_log_may_have_settings_of_its_own(world: Path, tmp_path: Path) -> None
     )  # fmt: skip
     plain, tuned = found["logs"]
     assert [plain["tuned"], tuned["tuned"]] == [False, True]
-    assert (plain["events"], plain["protocol"]["limit"], plain["protocol"]["every"]) == (
-        200,
-        200,
-        3,
-    )
+    assert plain["events"] + plain["duplicate"] == plain["protocol"]["limit"] == 200
+    assert plain["protocol"]["every"] == 3
     assert plain["protocol"] == tuned["protocol"]
     assert tuned["settings"] == {**plain["settings"], "ranking.fusion_k": 5.0}
     lines = page.read_text().splitlines()
@@ -171,7 +200,8 @@ def test_a_log_may_have_settings_of_its_own(world: Path, tmp_path: Path) -> None
     found = run(
         "evaluate", world / "log.jsonl", "--per-log", plans, "--every", 9, "--limit", 100, *SMALL
     )
-    assert [(each["events"], each["protocol"]["every"]) for each in found["logs"]] == [(100, 9)] * 2
+    taken = [(each["protocol"]["limit"], each["protocol"]["every"]) for each in found["logs"]]
+    assert taken == [(100, 9)] * 2
 
 
 def test_a_data_set_knows_where_its_tests_begin(tmp_path: Path) -> None:

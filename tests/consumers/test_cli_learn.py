@@ -28,3 +28,15 @@ def test_trained_weights_rank(tmp_path: Path) -> None:
     )
     assert summary["tested"] > 50
     assert np.isfinite(summary["ndcg@10"])
+
+
+def test_a_repeated_event_teaches_once(tmp_path: Path) -> None:
+    log = make_world(tmp_path) / "log.jsonl"
+    lines = log.read_text().splitlines(keepends=True)[:200]
+    again = tmp_path / "again.jsonl"
+    log.write_text("".join(lines))
+    again.write_text("".join(line * 2 for line in lines))
+    once, twice = (run("train", each, "--out", tmp_path / "w", *SMALL) for each in (log, again))
+    assert twice["duplicate"] == once["duplicate"] + len(lines)
+    names = ("events", "learned")
+    assert [twice[name] for name in names] == [once[name] for name in names]

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from consumers.command_samples import SAMPLES, VERDICTS
 from consumers.commands import app
-from consumers.commands_doc import pretty
+from consumers.commands_doc import all_commands, pretty
 from consumers.lists import decode_list
 from consumers.simulated_logs import write_logs
 from local.simulator import Simulator
@@ -171,3 +171,16 @@ def test_every_command_is_in_the_root_help() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     assert all(name in text for name in commands)
     assert "--install-completion" in text
+
+
+def test_arguments_have_one_name_in_help_and_docs() -> None:
+    named = {
+        name: [each.metavar for each in command.params if not each.opts[0].startswith("-")]
+        for name, command in all_commands().items()
+    }
+    for name, words in named.items():
+        assert all(word is not None and word.isupper() for word in words), name
+    for name in ("produce", "replay", "evaluate", "train"):
+        assert named[name] == ["LOG"]
+        usage = CliRunner().invoke(app, [name, "--help"]).stdout.split("LOG", 1)
+        assert "Usage" in usage[0], name

@@ -1,4 +1,5 @@
 import asyncio
+import json
 
 import pytest
 from hypothesis import given
@@ -28,12 +29,21 @@ def letter_of(**fields):
 @given(st.binary(max_size=3000) | st.none())
 def test_a_letter_is_read_as_it_was_written(value):
     reject = Reject(offset=9, reason=Reason.BAD_JSON, detail="d", value=value)
-    read = decode_letter(encode_dead_letter(reject, topic="t", partition=2), time_ms=5)
+    written = encode_dead_letter(reject, topic="t", partition=2, topic_id="id")
+    read = decode_letter(written, time_ms=5)
+    assert read.topic_id == "id"
     assert (read.place, read.reason, read.detail, read.time_ms) == ("t/2/9", "bad_json", "d", 5)
     if value is None:
         assert read.value is None
     else:
         assert value.startswith(read.value) and len(read.value) > min(len(value), 2048) - 4
+
+
+def test_a_letter_of_an_older_worker_names_no_topic_id():
+    reject = Reject(offset=9, reason=Reason.BAD_JSON, detail="d", value=b"{")
+    written = json.loads(encode_dead_letter(reject, topic="t", partition=2))
+    del written["topic_id"]
+    assert decode_letter(json.dumps(written).encode(), time_ms=5).topic_id is None
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"{}", b"\xff", b'{"reason": 1}'])

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
+from consumers.broker_offsets import BrokerOffsets
 from consumers.dead_letter_log import DeadLetterLog, Letter, Wanted
 from consumers.dead_letter_replay import HEADER_DEAD_LETTER, replay_letters
 from consumers.dead_letters import DeadLetterProducer
@@ -17,7 +18,7 @@ from consumers.producer import Outgoing, ReliableProducer
 from stream.errors import ConfigurationError, ServerUnreachable
 from stream.events import Reject
 from stream.wire import Reason
-from tests.consumers.kafka_calls import run
+from tests.consumers.kafka_calls import recreate, run
 
 pytestmark = pytest.mark.kafka
 
@@ -33,7 +34,14 @@ async def send(kafka: str, topic: str, records: Sequence[Outgoing]) -> None:
         await producer.stop()
 
 
-async def reject(kafka: str, dead: str, topic: str, partition: int, offsets: Sequence[int]) -> None:
+async def reject(
+    kafka: str,
+    dead: str,
+    topic: str,
+    partition: int,
+    offsets: Sequence[int],
+    topic_id: str | None = None,
+) -> None:
     """Write dead letters of records at these offsets."""
     producer = ReliableProducer(kafka)
     await producer.start()
@@ -42,9 +50,18 @@ async def reject(kafka: str, dead: str, topic: str, partition: int, offsets: Seq
         rejects = [
             Reject(offset=each, reason=Reason.BAD_JSON, detail="", value=b"cut") for each in offsets
         ]
-        await letters.send(rejects, topic=topic, partition=partition)
+        await letters.send(rejects, topic=topic, partition=partition, topic_id=topic_id)
     finally:
         await producer.stop()
+
+
+async def id_of(kafka: str, topic: str) -> str:
+    offsets = BrokerOffsets(kafka)
+    await offsets.start()
+    try:
+        return (await offsets.topic_ids([topic]))[topic]
+    finally:
+        await offsets.stop()
 
 
 async def open_letters(kafka: str, dead: str) -> list[Letter]:
@@ -175,11 +192,70 @@ def test_what_retention_took_is_said_to_be_gone(kafka: str, topic: Topic) -> Non
             letters,
             brokers=kafka,
             dead_letters=dead,
-            on_gone=lambda letter: gone.append(letter.place),
+            on_gone=lambda letter, why: gone.append(letter.place),
         )
         assert (report.replayed, report.gone) == (1, 3)
         assert sorted(gone) == [f"{source}-deleted/0/3", f"{source}/0/1", f"{source}/0/2"]
         assert (await records(kafka, source))[-1].value == b"value 4"
+
+    run(scenario())
+
+
+def test_a_letter_is_of_one_topic_and_not_of_the_next_of_its_name(kafka: str, topic: Topic) -> None:
+    source, dead = topics(topic)
+    said: list[str] = []
+
+    async def scenario() -> None:
+        await send(kafka, source, values(3))
+        first = await id_of(kafka, source)
+        await reject(kafka, dead, source, 0, [0, 1], first)
+        done = (await open_letters(kafka, dead))[:1]
+        assert (await replay_letters(done, brokers=kafka, dead_letters=dead)).replayed == 1
+        assert [each.offset for each in await open_letters(kafka, dead)] == [1]
+
+        await recreate(kafka, source)
+        await send(kafka, source, [Outgoing(value=b"another %d" % n) for n in range(2)])
+        second = await id_of(kafka, source)
+        # The same places, of which the old topic's first is done.
+        await reject(kafka, dead, source, 0, [0, 1], second)
+        letters = await open_letters(kafka, dead)
+        assert [(each.offset, each.topic_id) for each in letters] == [
+            (1, first), (0, second), (1, second),
+        ]  # fmt: skip
+        report = await replay_letters(
+            letters,
+            brokers=kafka,
+            dead_letters=dead,
+            on_gone=lambda letter, why: said.append(f"{letter.place} {why}"),
+        )
+        assert (report.replayed, report.other_topic, report.gone) == (2, 1, 0)
+        assert [each.value for each in (await records(kafka, source))[2:]] == [
+            b"another 0", b"another 1",
+        ]  # fmt: skip
+        assert [each.topic_id for each in await open_letters(kafka, dead)] == [first]
+        (line,) = said
+        assert line.startswith(f"{source}/0/1 left alone") and first in line and second in line
+
+    run(scenario())
+
+
+def test_letters_without_an_id_are_of_the_topic_that_is_there(kafka: str, topic: Topic) -> None:
+    source, dead = topics(topic)
+
+    async def scenario() -> None:
+        await send(kafka, source, values(4))
+        await reject(kafka, dead, source, 0, [0, 1])  # By an older worker,
+        await reject(kafka, dead, source, 0, [0, 1, 2], await id_of(kafka, source))  # a newer,
+        await reject(kafka, dead, source, 0, [2])  # and an older one again.
+        letters = await open_letters(kafka, dead)
+        assert [each.offset for each in letters] == [0, 1, 2]
+        # An older one's mark names no topic, and is of each of that place.
+        await send(kafka, dead, [Outgoing(value=None, key=f"{source}/0/2".encode())])
+        letters = await open_letters(kafka, dead)
+        assert [each.offset for each in letters] == [0, 1]
+        report = await replay_letters(letters, brokers=kafka, dead_letters=dead)
+        assert (report.replayed, report.other_topic) == (2, 0)
+        assert await open_letters(kafka, dead) == []
 
     run(scenario())
 

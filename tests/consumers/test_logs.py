@@ -60,3 +60,23 @@ def test_what_does_not_fit_is_a_configuration_error(tmp_path: Path) -> None:
         read_announcements(str(tmp_path))
     with pytest.raises(ConfigurationError, match="found nothing"):
         lines_of(tmp_path / "none.jsonl")
+
+
+def test_a_file_without_items_is_no_items_log(tmp_path: Path) -> None:
+    item = '{"item_id":"i","author_id":"a","created_at":1}\n'
+    event = '{"event_id":"e","type":"like","user_id":"u","item_id":"i","ts":1}\n'
+    log = tmp_path / "items.jsonl"
+    for text in (event * 3, "\x00\xff\n", "[]\n"):
+        log.write_text(text, encoding="latin-1")
+        with pytest.raises(
+            ConfigurationError, match="items.jsonl: expected an items log .* line 1: "
+        ):
+            read_announcements(str(log))
+    for text, count in (
+        ("", 0),
+        (event + item, 2),
+        ('{"item_id":"i","status":"removed","ts":2}\n', 1),
+    ):
+        log.write_text(text)
+        found = read_announcements(str(log))
+        assert found is not None and len(found) == count

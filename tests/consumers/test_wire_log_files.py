@@ -145,3 +145,16 @@ def test_a_time_that_is_none_is_the_line_befores() -> None:
 def test_an_endless_line_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="near line 1"):
         list(split_lines([b"x" * MAX_LINE_BYTES, b"x"]))
+
+
+@pytest.mark.parametrize("num_lines", [2, 40_000])  # Less than a piece, and several.
+def test_lines_that_end_in_cr_alone_are_named(tmp_path: Path, num_lines: int) -> None:
+    path = tmp_path / "old.jsonl"
+    path.write_bytes(b'{"event_id":"e","type":"like"}\r' * num_lines)
+    with pytest.raises(ConfigurationError, match="old.jsonl: expected lines that end in LF or CR"):
+        list(split_lines(read_chunks(str(path)), str(path)))
+
+
+def test_a_file_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="/proc/self/mem: expected a readable file, got"):
+        list(read_chunks("/proc/self/mem"))

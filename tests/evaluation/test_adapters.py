@@ -290,3 +290,30 @@ def test_a_file_of_a_data_set_stands_for_it(tmp_path: Path) -> None:
         log = tmp_path / name
         log.write_text("{}\n")
         assert folder_of(log) is None
+
+
+@pytest.mark.parametrize("name", ["globo", "movielens-100k", "article-actions", "adressa"])
+def test_lines_that_end_in_cr_alone_are_named(name: str, tmp_path: Path) -> None:
+    files = {file: text.replace("\n", "\r") for file, text in SAMPLES[name][0].items()}
+    folder = write(tmp_path, files)
+    with pytest.raises(
+        AdapterError, match=r"line 1: expected lines that end in LF or CR LF, got CR"
+    ):
+        wire_lines(folder)
+
+
+@pytest.mark.parametrize("name", ["globo", "movielens-100k", "adressa"])
+def test_cr_before_lf_is_no_part_of_a_row(name: str, tmp_path: Path) -> None:
+    files, _ = SAMPLES[name]
+    plain, other = write(tmp_path / "plain", files), tmp_path / "other"
+    write(other, files)
+    for path in other.rglob("*"):
+        if path.is_file() and path.suffix != ".gz":
+            path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    assert wire_lines(other) == wire_lines(plain)
+
+
+def test_no_pattern_of_characters_is_shown_for_what_is_known(tmp_path: Path) -> None:
+    with pytest.raises(AdapterError, match="adressa: a file per day, named by it") as caught:
+        recognise(tmp_path)
+    assert "[" not in str(caught.value)

@@ -13,10 +13,19 @@ from typing import Any, NamedTuple
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from consumers.broker_offsets import BrokerOffsets
 from consumers.command_samples import SAMPLES
 from tests.integration.conftest import Deploy
 from tests.integration.test_commands import RUN_EACH
-from tests.integration.workers import BOUND_S, ROOT, VERDICTS, Deployment, figures, summary_of
+from tests.integration.workers import (
+    BOUND_S,
+    ROOT,
+    VERDICTS,
+    Deployment,
+    figures,
+    summary_of,
+    until,
+)
 from tests.wire_logs import event, wire_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
@@ -136,6 +145,9 @@ def assert_shown_and_judged(deployment: Deployment, places: dict[str, bytes], me
         )
     )
     assert {each["place"] for each in found["letters"]} == set(places)
+    assert {each["topic_id"] for each in found["letters"]} == {
+        topic_id(deployment, deployment.interactions)
+    }
     assert list(found) == list(SAMPLES["dead-letters list"].answer or ())
     assert list(dry) == list(SAMPLES["dead-letters replay"].answer or ())
     shown = (SAMPLES["dead-letters list"].answer or {})["letters"][0]
@@ -200,6 +212,33 @@ def test_mended_records_count_once_and_the_rest_dies_again(deploy: Deploy, mende
     assert whole["read"] - whole["routed"] == len(GOOD) + len(places) + 6 + 7
 
 
+def produce_bad_item(deployment: Deployment, items: str) -> None:
+    """Send one, and wait for its letter."""
+
+    async def run() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=deployment.kafka) as producer:
+            await producer.send_and_wait(items, b"{", key=b"clip")
+
+    def letters() -> int:
+        return sum(1 for _ in deployment.records(deployment.dead_letters, 1))
+
+    before = letters()
+    asyncio.run(run())
+    until(lambda: letters() > before, "the item's letter is written")
+
+
+def topic_id(deployment: Deployment, topic: str) -> str:
+    async def run() -> str:
+        offsets = BrokerOffsets(deployment.kafka)
+        await offsets.start()
+        try:
+            return (await offsets.topic_ids([topic]))[topic]
+        finally:
+            await offsets.stop()
+
+    return asyncio.run(run())
+
+
 def test_a_record_sent_twice_by_a_crash_counts_once(deploy: Deploy, mender: Any) -> None:
     deployment = deploy()
     deployment.worker()
@@ -240,6 +279,8 @@ def test_tables_are_for_people_and_what_cannot_be_done_is_said(deploy: Deploy) -
     deployment.worker()
     produce_bad(deployment)
     deployment.drain()
+    items = f"items-{deployment.tag}"
+    produce_bad_item(deployment, items)
     refused = [
         (["list", "--reason", "no_such_reason"], "unknown_type"),
         (["list", "--since", "yesterday"], "--since"),
@@ -247,12 +288,15 @@ def test_tables_are_for_people_and_what_cannot_be_done_is_said(deploy: Deploy) -
         (["replay", "--through", "/no/such/program"], "--through"),
         (["replay", "--through", "true"], "got 0 and 0"),
     ]
-    table, *answers, whole = run_each(
+    table, *answers, whole, of_items = run_each(
         deployment,
         ["list", "--reason", "not_an_object"],
         *(words for words, _ in refused),
-        ["list", "--json"],
+        ["list", "--topic", deployment.interactions, "--json"],
+        ["list", "--topic", items, "--json"],
     )
+    (letter,) = of_items.figures["letters"]
+    assert (letter["place"], letter["topic_id"]) == (f"{items}/0/0", topic_id(deployment, items))
     assert table.code in (None, 0) and "not_an_object" in table.out and "[1]" in table.out
     for (words, named), answer in zip(refused, answers, strict=True):
         assert answer.code == 2, (words, answer.said)
