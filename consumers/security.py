@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaError,
@@ -36,6 +36,8 @@ _REDIS = "HEADWATER_REDIS_SECURITY__"
 _MAX_PASSWORD_BYTES = 4_096
 # Longest that asking why a connection failed may take: who waits has waited already.
 _ASK_TIMEOUT_S = 5.0
+# How long a broker may take to answer a goodbye.
+_GOODBYE_S = 1.0
 
 
 def kafka_options(security: KafkaSecuritySettings) -> dict[str, Any]:
@@ -234,22 +236,34 @@ async def why_refused(
     asked = {name: options[name] for name in names if name in options}
     asked |= {name: value for name, value in options.items() if name.startswith("sasl_plain_")}
     timeout_s = min(timeout_s, _ASK_TIMEOUT_S)
-    timeout_ms = round(timeout_s * 1000)
+    asked["request_timeout_ms"] = round(timeout_s * 1000)
     with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             for host, port, _ in collect_hosts(brokers):
-                try:
-                    connection = await create_conn(
-                        host, port, request_timeout_ms=timeout_ms, **asked
-                    )
-                except (KafkaError, OSError, EOFError) as error:
-                    reason = _refusal(error, asked)
-                    if reason is not None:
-                        return f"expected Kafka at {host}:{port} to let us in: it {reason}"
-                else:
-                    connection.close()
+                error = await _try_once(AIOKafkaConnection(host, port, **asked))
+                if error is None:
                     return None
+                reason = _refusal(error, asked)
+                if reason is not None:
+                    return f"expected Kafka at {host}:{port} to let us in: it {reason}"
     return None
+
+
+async def _try_once(connection: AIOKafkaConnection) -> Exception | None:
+    """Connect, close again, and return what stood in the way.
+
+    Waits until it is closed: over TLS that takes the broker's goodbye, which may come after ours,
+    and a loop that ended before would leave the socket open.
+    """
+    failure = None
+    try:
+        await connection.connect()
+    except (OSError, EOFError) as error:
+        return error  # Nothing was made that asyncio has not closed.
+    except KafkaError as error:
+        failure = error
+    await asyncio.wait({connection.close()}, timeout=_GOODBYE_S)
+    return failure
 
 
 def _refusal(error: BaseException, options: Mapping[str, Any]) -> str | None:

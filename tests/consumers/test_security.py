@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.conn import AIOKafkaConnection
 from faust.auth import SASLCredentials, SSLCredentials
 
 from consumers import security, topics
@@ -166,13 +167,13 @@ def test_a_setting_that_cannot_be_read_does_not_show_its_secrets(
 def test_asking_why_ends_within_the_callers_bound_however_many_brokers_are_silent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[int] = []
+    asked: list[object] = []
 
-    async def never(host: str, port: int, **options: Any) -> None:
-        asked.append(port)
+    async def never(connection: AIOKafkaConnection) -> None:
+        asked.append(connection)
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(security, "create_conn", never)
+    monkeypatch.setattr(AIOKafkaConnection, "connect", never)
 
     async def ask() -> str | None:
         async with asyncio.timeout(30.0):
