@@ -78,12 +78,10 @@ class LostSnapshots:
             return
         self.num_lost[self._kinds[key[0]]] += 1
         found = "none" if held.durable is None else f"one up to {held.durable}"
-        end = max(held.end_at_assignment, at)
         self._behind.append(
-            f"{_name(key)} (expected one up to {held.committed}, found {found}, reads {at} to "
-            f"{end} again)"
+            f"{_name(key)} (expected one up to {held.committed}, found {found}, reads from {at})"
         )
-        self._num_again += end - at
+        self._num_again += held.committed - at
 
     def tell(self) -> None:
         """Say of which partitions this assignment found too little; nothing where it found all."""
@@ -91,7 +89,7 @@ class LostSnapshots:
             logger.error(
                 "snapshots are lost in %s: the group has committed more than they hold of %s. "
                 "%d records are read again, which gives the same state as far as the log reaches "
-                "back; %s",
+                "back. Where that is a surprise: %s",
                 self._place(),
                 _some(self._behind),
                 self._num_again,

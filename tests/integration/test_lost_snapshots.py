@@ -60,7 +60,7 @@ def test_what_is_deleted_under_an_idle_worker_is_written_again_and_an_empty_fold
     deployment.drain()
     (line,) = [each for each in again.log.splitlines() if "snapshots are lost" in each]
     key = f"{deployment.interactions}/0"
-    assert f"{key} (expected one up to {ends[key]}, found none, reads 0 to {ends[key]}" in line
+    assert f"{key} (expected one up to {ends[key]}, found none, reads from 0)" in line
     assert "missing when this worker started" in line and "is the volume mounted" in line
     deployment.stop_all()
     assert figures(deployment.engine()) == deployment.replay(LOG)
