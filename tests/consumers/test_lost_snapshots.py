@@ -149,6 +149,9 @@ def test_what_is_deleted_under_a_worker_is_written_again_without_news(
     (line,) = lines
     assert "under this worker" in line and f"{TOPIC}/0 up to {END}. It writes them again" in line
     assert ownership.lost.num_lost == {"users": 1, "items": 0}
+    place.clear()
+    ownership.lost._looked_at_s, ownership._rest_until_s = -3600.0, 0.0  # Its round has come.
+    asyncio.run(ownership.snapshot_due(3600.0))
     again = begin(Owner(place.url, state), committed=END)
     assert digests(again.pipeline.engine) == digests(owner.pipeline.engine)
 
