@@ -20,6 +20,10 @@ _GREETING_S = 1.0
 # answers with an alert.
 _QUESTION = b"PING\r\n"
 _TLS_ALERT = b"\x15\x03"
+# ApiVersions, version 0, correlation id 7, no client id: every Kafka answers it to anybody. Source:
+# "Kafka protocol guide", https://kafka.apache.org/protocol.
+_API_VERSIONS = bytes.fromhex("0000000a 0012 0000 00000007 ffff")
+_CORRELATION = slice(4, 8)
 
 
 def bootstrap_servers(text: str) -> list[tuple[str, int]]:
@@ -59,8 +63,7 @@ async def why_silent(host: str, port: int, *, timeout_s: float) -> str:
     """
     place = f"{host}:{port}"
     try:
-        async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_connection(host, port)
+        answer = await _first_answer(host, port, _QUESTION, timeout_s=timeout_s)
     except socket.gaierror:
         return f"no host is known by the name {host}"
     except TimeoutError:
@@ -69,9 +72,29 @@ async def why_silent(host: str, port: int, *, timeout_s: float) -> str:
         return f"nothing listens at {place}"
     except OSError as error:
         return f"{place}: {error.strerror or error}"
+    return f"{place}: {_meaning(answer)}"
+
+
+async def speaks_kafka(host: str, port: int, *, timeout_s: float) -> bool:
+    """Say whether a Kafka broker answers there, on a listener without TLS."""
+    try:
+        answer = await _first_answer(host, port, _API_VERSIONS, timeout_s=timeout_s)
+    except OSError:  # TimeoutError is one.
+        return False
+    return answer[_CORRELATION] == _API_VERSIONS[8:12]
+
+
+async def _first_answer(host: str, port: int, question: bytes, *, timeout_s: float) -> bytes:
+    """Return the first bytes of an answer; empty where there is none soon.
+
+    Raises:
+        OSError: Nobody listens there, or not to us.
+    """
+    async with asyncio.timeout(timeout_s):
+        reader, writer = await asyncio.open_connection(host, port)
     answer = b""
     try:
-        writer.write(_QUESTION)
+        writer.write(question)
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(min(timeout_s, _GREETING_S)):
                 answer = await reader.read(64)
@@ -79,7 +102,7 @@ async def why_silent(host: str, port: int, *, timeout_s: float) -> str:
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
-    return f"{place}: {_meaning(answer)}"
+    return answer
 
 
 def _meaning(answer: bytes) -> str:

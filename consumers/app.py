@@ -73,7 +73,8 @@ class Worker:
         self.engine = make_engine(settings)
         self.pipeline = make_pipeline(settings, self.engine)
         kafka = self._kafka_options = kafka_options(settings.kafka_security)
-        self.offsets = BrokerOffsets(brokers, client_options=kafka)
+        group = settings.worker.group
+        self.offsets = BrokerOffsets(brokers, group=group, client_options=kafka)
         self.producer = ReliableProducer(brokers, client_options=kafka)
         self.frame_sender = ReliableProducer(brokers, client_options=kafka)
         self.frames = FrameProducer(

@@ -1,4 +1,4 @@
-"""Where partitions end, and which topics they are of, asked without joining any group."""
+"""Where partitions begin and end, what a group has committed, asked without joining any group."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 # Tries to learn topic ids, and the wait between two: a broker may just be restarting.
 _ID_TRIES = 50
 _ID_WAIT_S = 0.2
+# Bound of the coordinator's answer: aiokafka looks for one for as long as there is none.
+_COMMITTED_TIMEOUT_S = 30.0
 
 
 class BrokerOffsets:
@@ -27,11 +29,19 @@ class BrokerOffsets:
 
     Args:
         brokers: Bootstrap servers, comma-separated.
+        group: Whose commits :meth:`committed` reads; it is not joined.
         client_options: Security of the aiokafka consumer.
     """
 
-    def __init__(self, brokers: str, *, client_options: Mapping[str, Any] = NO_OPTIONS) -> None:
+    def __init__(
+        self,
+        brokers: str,
+        *,
+        group: str | None = None,
+        client_options: Mapping[str, Any] = NO_OPTIONS,
+    ) -> None:
         self._brokers = brokers
+        self._group = group
         self._client_options = dict(client_options)
         self._consumer: AIOKafkaConsumer | None = None
 
@@ -46,6 +56,7 @@ class BrokerOffsets:
         """
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._brokers,
+            group_id=self._group,
             enable_auto_commit=False,
             # What an open transaction holds back is no lag: nobody can read it yet.
             isolation_level="read_committed",
@@ -76,6 +87,22 @@ class BrokerOffsets:
         """Return the first offset that each (topic, partition) still has."""
         assert self._consumer is not None, "start() comes first"
         return await self._ask(self._consumer.beginning_offsets, partitions)
+
+    async def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the offset that the group committed of each (topic, partition); 0 without one.
+
+        Raises:
+            ServerUnreachable: No coordinator answered in time.
+        """
+        assert self._consumer is not None, "start() comes first"
+        consumer = self._consumer
+
+        async def ask(wanted: list[TopicPartition]) -> dict[TopicPartition, int]:
+            async with asyncio.timeout(_COMMITTED_TIMEOUT_S):
+                found = await asyncio.gather(*(consumer.committed(each) for each in wanted))
+            return {each: at or 0 for each, at in zip(wanted, found, strict=True)}
+
+        return await self._ask(ask, partitions)
 
     async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
         """Return the id of each topic; without those that the cluster gives none.

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import RedisError
 
-from consumers.addresses import why_silent
+from consumers.addresses import speaks_kafka, why_silent
 from consumers.findings import Finding
 from consumers.redis_client import connect_redis, redis_failure
 from consumers.security import redis_options
@@ -65,6 +65,10 @@ async def _why_silent(url: str, error: Exception, timeout_s: float) -> str:
     reason = await why_silent(parts.hostname, parts.port or _PORT, timeout_s=timeout_s)
     if "Redis" in reason:
         return said  # It answers, but does not let us in.
+    if "listens there" in reason and await speaks_kafka(
+        parts.hostname, parts.port or _PORT, timeout_s=timeout_s
+    ):
+        return f"{parts.hostname}:{parts.port or _PORT}: a Kafka broker answers there"
     return f"{reason}; {said}" if "listens there" in reason else reason
 
 

@@ -135,6 +135,8 @@ class Metering:
             put(metrics.SNAPSHOTS_UNUSABLE, count, kind=kind_name)
         for kind_name, count in worker.ownership.faults.num_failed.items():
             put(metrics.SNAPSHOTS_FAILED, count, kind=kind_name)
+        for kind_name, count in worker.ownership.lost.num_lost.items():
+            put(metrics.SNAPSHOTS_LOST, count, kind=kind_name)
 
     def _copy_sizes(self, sizes: dict[str, tuple[int, int]], labels: dict[str, object]) -> None:
         for table, (used, bound) in sizes.items():

@@ -13,13 +13,14 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
 from consumers.broker_offsets import BrokerOffsets
 from consumers.crash_points import crash_point
+from consumers.held_partitions import Held
+from consumers.lost_snapshots import LostSnapshots
 from consumers.refusals import check_partition, check_snapshot, check_topic_id
 from consumers.signal_publisher import SignalPacer
 from consumers.snapshot_ahead import newest_ahead
@@ -33,23 +34,6 @@ from stream.engine import Engine
 from stream.errors import ServerUnreachable, SnapshotNotWritten
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Held:
-    """One partition in memory.
-
-    Attributes:
-        durable: Next offset inside the newest durable snapshot; None without one.
-        end_at_assignment: The log's end when it was assigned; no refresh before it is passed.
-        saved_at_s: Monotonic time of the newest snapshot.
-        tried_at_s: Monotonic time of the end of the newest try.
-    """
-
-    durable: int | None = None
-    end_at_assignment: int = 0
-    saved_at_s: float = 0.0
-    tried_at_s: float = 0.0
 
 
 class Ownership:
@@ -84,6 +68,7 @@ class Ownership:
         is_sealed: Whether a failure may have left a fold half done: nothing more becomes durable.
         num_unusable: Snapshots passed over at restores, by kind.
         faults: Snapshots that could not be written.
+        lost: Snapshots that were durable and are gone.
         release_failure: Why the newest release made not everything durable; None where it did.
     """
 
@@ -134,6 +119,7 @@ class Ownership:
         )
         self._rest_until_s = 0.0
         self.faults = SnapshotFaults(limit_s=snapshots_timeout_s, monotonic_s=time.monotonic)
+        self.lost = LostSnapshots(store, self._kinds, monotonic_s=time.monotonic)
         self.num_unusable = dict.fromkeys((USERS, ITEMS), 0)
         # Of the assignment that the partitions were restored under, whatever the group does since.
         self._generation = 0
@@ -151,6 +137,7 @@ class Ownership:
         for key in partitions & self.held.keys():
             self.held[key].end_at_assignment = ends[key]
         await self._load_all(sorted(partitions - self.held.keys()), ends)
+        self.lost.tell()
         self.assigned = set(partitions)
         self._tell(partitions)
         crash_point("after-restore")
@@ -173,10 +160,12 @@ class Ownership:
     ) -> None:
         """Open partitions one by one; meanwhile the next one's snapshot is read and checked."""
         wanted = [(self._kinds[topic], partition) for topic, partition in keys]
+        # Asked before the store: what was committed by then is there to be found.
+        committed = await self._offsets.committed(keys)
         async with contextlib.aclosing(newest_ahead(self._store, wanted)) as snapshots:
             for key in keys:
-                now = time.monotonic()
-                held = Held(saved_at_s=now, tried_at_s=now, end_at_assignment=ends[key])
+                held = Held(end_at_assignment=ends[key], committed=committed[key])
+                held.saved_at_s = held.tried_at_s = time.monotonic()
                 await self._load(key, held, await anext(snapshots))
                 crash_point("mid-restore")
 
@@ -188,6 +177,7 @@ class Ownership:
             broken = await asyncio.to_thread(self._store.names, kind, partition)
             self.num_unusable[kind] += len(broken)
             begin = (await self._offsets.beginnings({key}))[key]
+            self.lost.refuse_gap(key, begin=begin, committed=held.committed)
             await self._state.run(self._start_at, kind, partition, begin)
             logger.info("%s/%d: no snapshot, reading from offset %d", topic, partition, begin)
             if begin:
@@ -202,6 +192,7 @@ class Ownership:
             took = time.monotonic() - held.saved_at_s
             logger.info("%s/%d: restored at offset %d in %.2f s", *key, held.durable, took)
         self.held[key] = held
+        self.lost.begin(key, held, at=self.next_offset(*key) or 0)
         self._on_open(kind, partition, pending)
 
     def _start_at(self, kind: str, partition: int, begin: int) -> None:
@@ -386,6 +377,8 @@ class Ownership:
         Raises:
             HeadwaterError: A partition's snapshots have failed for too long.
         """
+        ours = {key: self.held[key] for key in self.assigned & self.held.keys()}
+        await self.lost.forget(ours, interval_s=interval_s)
         due = [key for key in self.assigned if key in self.held]
         started = time.monotonic()
         if not due or started < self._rest_until_s:

@@ -7,14 +7,16 @@ Nothing here puts a password into a message.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
     IllegalSaslStateError,
     KafkaError,
@@ -32,8 +34,10 @@ _KAFKA = "HEADWATER_KAFKA_SECURITY__"
 _REDIS = "HEADWATER_REDIS_SECURITY__"
 # A password is one line; a file of more is another file.
 _MAX_PASSWORD_BYTES = 4_096
-# Bound of one connection that only asks why another one failed.
-_ASK_TIMEOUT_MS = 5_000
+# Longest that asking why a connection failed may take: who waits has waited already.
+_ASK_TIMEOUT_S = 5.0
+# How long a broker may take to answer a goodbye.
+_GOODBYE_S = 1.0
 
 
 def kafka_options(security: KafkaSecuritySettings) -> dict[str, Any]:
@@ -212,10 +216,18 @@ def _why(error: OSError) -> str:
     return error.strerror or type(error).__name__
 
 
-async def why_refused(brokers: str, options: Mapping[str, Any]) -> str | None:
+async def why_refused(
+    brokers: str, options: Mapping[str, Any], *, timeout_s: float = _ASK_TIMEOUT_S
+) -> str | None:
     """Connect to each broker once more and say in words what stands in the way.
 
     aiokafka only says that no broker let it in.
+
+    Args:
+        brokers: Bootstrap servers, comma-separated.
+        options: As :func:`kafka_options` gives them.
+        timeout_s: Bound of all connections together, 5 s at most; a broker that is silent for so
+            long does not refuse.
 
     Returns:
         The reason of the first that says one; None where one of them lets us in, or none answers.
@@ -223,17 +235,35 @@ async def why_refused(brokers: str, options: Mapping[str, Any]) -> str | None:
     names = ("security_protocol", "ssl_context", "sasl_mechanism")
     asked = {name: options[name] for name in names if name in options}
     asked |= {name: value for name, value in options.items() if name.startswith("sasl_plain_")}
-    for host, port, _ in collect_hosts(brokers):
-        try:
-            connection = await create_conn(host, port, request_timeout_ms=_ASK_TIMEOUT_MS, **asked)
-        except (KafkaError, OSError, TimeoutError, EOFError) as error:
-            reason = _refusal(error, asked)
-            if reason is not None:
-                return f"expected Kafka at {host}:{port} to let us in: it {reason}"
-        else:
-            connection.close()
-            return None
+    timeout_s = min(timeout_s, _ASK_TIMEOUT_S)
+    asked["request_timeout_ms"] = round(timeout_s * 1000)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            for host, port, _ in collect_hosts(brokers):
+                error = await _try_once(AIOKafkaConnection(host, port, **asked))
+                if error is None:
+                    return None
+                reason = _refusal(error, asked)
+                if reason is not None:
+                    return f"expected Kafka at {host}:{port} to let us in: it {reason}"
     return None
+
+
+async def _try_once(connection: AIOKafkaConnection) -> Exception | None:
+    """Connect, close again, and return what stood in the way.
+
+    Waits until it is closed: over TLS that takes the broker's goodbye, which may come after ours,
+    and a loop that ended before would leave the socket open.
+    """
+    failure = None
+    try:
+        await connection.connect()
+    except (OSError, EOFError) as error:
+        return error  # Nothing was made that asyncio has not closed.
+    except KafkaError as error:
+        failure = error
+    await asyncio.wait({connection.close()}, timeout=_GOODBYE_S)
+    return failure
 
 
 def _refusal(error: BaseException, options: Mapping[str, Any]) -> str | None:

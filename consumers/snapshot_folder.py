@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,13 +30,30 @@ class LocalFolder:
 
     Args:
         folder: Made where missing.
+
+    Attributes:
+        place: Its path.
+        was_made: Whether it was missing at first.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.place = str(folder)
+        self.was_made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
+        self._device = folder.stat().st_dev
         self._remove_dead_writes()
+
+    def make_again(self) -> None:
+        """Make the folder where it was deleted since; a volume that was unmounted is left alone.
+
+        What holds it must be there, on the same file system as before: only then is what is
+        written now where others look for it.
+        """
+        with suppress(OSError):  # What cannot be made is said by whoever lists or writes.
+            if not self._folder.exists() and self._folder.parent.stat().st_dev == self._device:
+                self._folder.mkdir()
+                logger.error("made the snapshot folder %s again: it was deleted", self.place)
 
     def list(self) -> Sequence[str]:
         """Return the names of all files.
@@ -66,6 +83,7 @@ class LocalFolder:
         Raises:
             OSError: Not written; nothing else has changed.
         """
+        self.make_again()
         size = 0
         with self._temporary(name) as (file, path):
             for piece in pieces:  # 1.

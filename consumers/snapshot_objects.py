@@ -24,6 +24,10 @@ T = TypeVar("T")
 class ObjectFolder:
     """Objects under one URL, shared by all workers; see ``snapshots.SnapshotFiles``.
 
+    Attributes:
+        place: The URL.
+        was_made: False: a prefix without objects is neither there nor missing.
+
     Raises:
         ConfigurationError: fsspec knows no such protocol, or its driver is not installed.
     """
@@ -40,6 +44,10 @@ class ObjectFolder:
         self._objects: AbstractFileSystem = found[0]
         self._root = str(found[1]).rstrip("/")
         self.place = str(self._objects.unstrip_protocol(self._root))
+        self.was_made = False
+
+    def make_again(self) -> None:
+        """Do nothing: a prefix is there with its first object."""
 
     def list(self) -> Sequence[str]:
         """Return the names of all objects, asked anew each time."""

@@ -93,9 +93,15 @@ class SnapshotFiles(Protocol):
 
     Attributes:
         place: For a person, without secrets.
+        was_made: Whether the place was missing when it was opened.
     """
 
     place: str
+    was_made: bool
+
+    def make_again(self) -> None:
+        """Make the place where it was deleted since it was opened."""
+        ...
 
     def list(self) -> Sequence[str]:
         """Return the names of all files."""
@@ -132,12 +138,14 @@ class SnapshotStore:
 
     Attributes:
         place: For a person, without secrets.
+        was_made: Whether the place was missing when it was opened.
     """
 
     def __init__(self, place: Path | str, *, keep: int = 2) -> None:
         assert keep >= 1
         self._files = open_files(place)
         self.place = self._files.place
+        self.was_made = self._files.was_made
         self._keep = keep
 
     def write(
@@ -220,6 +228,18 @@ class SnapshotStore:
         """Return every snapshot of a kind, of all partitions, valid or not."""
         parsed = map(SnapshotName.parse, self._files.list())
         return sorted(name for name in parsed if name is not None and name.kind == kind)
+
+    def newest_offsets(self) -> dict[tuple[str, int], int]:
+        """Return each (kind, partition)'s highest next offset, of valid snapshots and others.
+
+        One listing; a folder that was deleted is made again first.
+
+        Raises:
+            ServerUnreachable: The store does not answer.
+        """
+        self._files.make_again()
+        names = filter(None, map(SnapshotName.parse, self._files.list()))
+        return {(name.kind, name.partition): name.next_offset for name in sorted(names)}
 
     def read(self, name: SnapshotName) -> dict[str, NDArray[Any]] | None:
         """Return the arrays of one snapshot; None where it is gone.

@@ -235,7 +235,7 @@ async def _admin(
             async with asyncio.timeout(timeout_s):
                 await admin.start()
         except (KafkaError, OSError, TimeoutError) as error:
-            if reason := await why_refused(brokers, options):
+            if reason := await why_refused(brokers, options, timeout_s=timeout_s):
                 raise ServerRefused(reason) from error
             message = (
                 f"expected Kafka at {brokers} to answer within {timeout_s:.0f} s, it did not "

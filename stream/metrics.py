@@ -184,6 +184,12 @@ SNAPSHOTS_UNUSABLE = _counter(
 SNAPSHOTS_FAILED = _counter(
     "headwater_snapshots_failed_total", "snapshots", "Snapshots the store did not take.", "kind"
 )
+SNAPSHOTS_LOST = _counter(
+    "headwater_snapshots_lost_total",
+    "partitions",
+    "Partitions whose newest durable snapshot was gone: at a start, or under a running worker.",
+    "kind",
+)
 MODEL = _gauge("headwater_model_info", "1", "The ranker in use.", "model", "sequence")
 MODEL_FAILURES = _counter(
     "headwater_model_failures_total", "batches", "Batches ranked by the fallback."

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 import threading
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -221,3 +223,55 @@ class SecureRedis:
         if self._front is not None:
             self._front.stop()
         self.server.kill()
+
+
+# Between two TLS records: far more than a loop needs to end.
+_RECORD_DELAY_S = 0.05
+# Type, version, length of what follows. RFC 8446, 5.1.
+_RECORD_HEAD = 5
+
+
+@contextmanager
+def slow_relay(target: str) -> Iterator[str]:
+    """Give an address in front of a TLS server, whose records come through one by one, late.
+
+    In threads of its own: who asks through it may end its loop at once.
+    """
+    host, _, port = target.rpartition(":")
+    opened: list[socket.socket] = []
+
+    def ask(near: socket.socket, far: socket.socket) -> None:
+        with suppress(OSError):
+            while data := near.recv(65_536):
+                far.sendall(data)
+
+    def answer(far: socket.socket, near: socket.socket) -> None:
+        with suppress(OSError), far.makefile("rb") as stream:
+            while head := stream.read(_RECORD_HEAD):
+                near.sendall(head + stream.read(int.from_bytes(head[3:])))
+                time.sleep(_RECORD_DELAY_S)
+            near.shutdown(socket.SHUT_WR)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection((host, int(port)))
+                opened.extend((near, far))
+                for each, ends in ((ask, (near, far)), (answer, (far, near))):
+                    threads.append(threading.Thread(target=each, args=ends))
+                    threads[-1].start()
+
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        threads = [threading.Thread(target=serve)]
+        threads[0].start()
+        yield f"{LOOPBACK}:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)  # Wakes who waits in accept.
+        threads[0].join(10.0)
+        for each in opened:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(10.0)
+        for each in opened:
+            each.close()

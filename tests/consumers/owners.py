@@ -22,19 +22,24 @@ LINES = wire_log(40, num_users=5)
 
 
 class Logs:
-    """A broker's logs: one partition from 0 to the end of ``LINES``."""
+    """A broker's logs: one partition from 0 to the end of ``LINES``, and what a group committed."""
 
     async def ends(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
         return dict.fromkeys(partitions, len(LINES))
 
     def __init__(self, topic_id: str | None = "first") -> None:
         self.ids = {} if topic_id is None else {TOPIC: topic_id}
+        self.begin = 0
+        self.commits: dict[tuple[str, int], int] = {}
 
     async def topic_ids(self, topics: set[str]) -> dict[str, str]:
         return self.ids
 
     async def beginnings(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        return dict.fromkeys(partitions, 0)
+        return dict.fromkeys(partitions, self.begin)
+
+    async def committed(self, partitions: set[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        return {key: self.commits.get(key, 0) for key in partitions}
 
 
 class Owner:
@@ -89,8 +94,8 @@ class Owner:
         is_ours = key in self.ownership.assigned
         self.told.append((kind, partition, is_ours, self.ownership.is_caught_up(*key)))
 
-    def fold(self) -> None:
-        self.pipeline.fold_interactions(Slab.from_values(LINES))
+    def fold(self, count: int = len(LINES)) -> None:
+        self.pipeline.fold_interactions(Slab.from_values(LINES[:count]))
 
     def names(self) -> list[SnapshotName]:
         return self.store.names(USERS, 0)

@@ -34,6 +34,11 @@ class Place:
     def damage(self, name: str, data: bytes) -> None:
         self._objects.pipe_file(f"{self._root}/{name}", data)
 
+    def clear(self) -> None:
+        """Remove all of it, a folder itself too."""
+        self._objects.invalidate_cache()
+        self._objects.rm(self._root, recursive=True)
+
 
 @contextmanager
 def folder(tmp_path: Path) -> Iterator[Place]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from consumers.addresses import bootstrap_servers, why_silent
+from consumers.addresses import bootstrap_servers, speaks_kafka, why_silent
 from consumers.configuration import load_settings
 from local.redis import RedisServer
 from stream.errors import ConfigurationError
@@ -83,3 +83,16 @@ def test_another_protocol_is_named(answer: bytes, words: str) -> None:
 @pytest.mark.redis
 def test_a_real_redis_is_recognised(redis_server: Callable[..., RedisServer]) -> None:
     assert "a Redis server answers" in asked("127.0.0.1", redis_server().port)
+
+
+@pytest.mark.kafka
+@pytest.mark.redis
+def test_a_real_kafka_is_told_from_a_real_redis(
+    kafka: str, redis_server: Callable[..., RedisServer]
+) -> None:
+    async def ask(host: str, port: int) -> bool:
+        return await speaks_kafka(host, port, timeout_s=WAIT_S)
+
+    ((host, port),) = bootstrap_servers(kafka)
+    assert asyncio.run(ask(host, port))
+    assert not asyncio.run(ask("127.0.0.1", redis_server().port))

@@ -1,12 +1,12 @@
 """End offsets on Apache Kafka: as far as a committed reader can read."""
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from consumers import broker_offsets, topic_ids
 from consumers.broker_offsets import BrokerOffsets
 from stream.errors import ServerUnreachable
-from tests.consumers.kafka_calls import numbers, produce, recreate, run, until
+from tests.consumers.kafka_calls import committed, members, numbers, produce, recreate, run, until
 
 
 async def reaches(offsets, name, end):
@@ -52,6 +52,33 @@ def test_a_topic_that_was_not_named_at_the_start_is_found_too(kafka, topic):
             await offsets.stop()
 
     assert run(scenario()) == {(name, 0): 0, (other, 0): 0}
+
+
+@pytest.mark.kafka
+def test_what_a_group_committed_is_read_without_joining_it(kafka, topic):
+    name = topic("interactions", 2)
+
+    async def scenario():
+        await produce(kafka, name, numbers(0, 5))
+        tp = TopicPartition(name, 0)
+        async with AIOKafkaConsumer(
+            bootstrap_servers=kafka, group_id=name, enable_auto_commit=False
+        ) as consumer:
+            consumer.assign([tp])
+            await consumer.commit({tp: 3})
+        assert await committed(kafka, name) == {0: 3}
+        found = []
+        for group in (name, f"{name}-new"):
+            offsets = BrokerOffsets(kafka, group=group)
+            await offsets.start([name])
+            try:
+                found.append(await offsets.committed([(name, 0), (name, 1)]))
+                assert await members(kafka, group) == 0
+            finally:
+                await offsets.stop()
+        return found
+
+    assert run(scenario()) == [{(name, 0): 3, (name, 1): 0}, {(name, 0): 0, (name, 1): 0}]
 
 
 @pytest.mark.kafka

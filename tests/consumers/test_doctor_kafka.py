@@ -15,7 +15,6 @@ from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.structs import OffsetAndMetadata
 from typer.testing import CliRunner
 
-from consumers import security
 from consumers.commands import app
 from consumers.configuration import load_settings
 from consumers.doctor import examine
@@ -92,7 +91,6 @@ def test_kafka_down_is_one_finding(free_port: Callable[[], int]) -> None:
     assert unset.status == "fail" and "headwater up" in unset.advice
 
 
-@pytest.mark.redis
 def test_one_copy_on_a_cluster_is_a_risk_and_on_one_broker_all_there_can_be() -> None:
     assert judge_replication(1, 1) == judge_replication(3, 3) == judge_replication(2, 2) == []
     for brokers, wanted in ((2, 2), (3, 3), (9, 3)):
@@ -101,14 +99,17 @@ def test_one_copy_on_a_cluster_is_a_risk_and_on_one_broker_all_there_can_be() ->
         assert f"HEADWATER_TOPICS__REPLICATION={wanted} " in found.advice
 
 
-def test_redis_in_kafkas_place_is_named(
-    redis_server: Callable[..., RedisServer], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.redis
+def test_redis_in_kafkas_place_is_named_in_one_line(
+    redis_server: Callable[..., RedisServer],
 ) -> None:
-    monkeypatch.setattr(security, "_ASK_TIMEOUT_MS", 500)  # A Redis server never answers it.
-    port = redis_server().port
-    (found,) = look(f"127.0.0.1:{port}", load_settings(()), timeout_s=0.3).values()
+    server = f"127.0.0.1:{redis_server().port}"  # It never answers Kafka's client.
+    (found,) = look(server, load_settings(()), timeout_s=0.5).values()
     assert (found.check, found.status) == ("kafka.reachable", "fail")
-    assert "a Redis server answers there" in found.text
+    assert (
+        found.text == f"Kafka at {server} does not answer ({server}: a Redis server answers there)"
+    )
+    assert "HEADWATER_KAFKA" in found.advice
 
 
 @pytest.mark.kafka

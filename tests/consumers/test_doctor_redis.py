@@ -101,3 +101,11 @@ def test_a_real_replica_and_a_wrong_password(redis_server: Callable[..., RedisSe
     assert f"127.0.0.1:{primary.port}" in look(replica.url)["redis.role"].advice
     wrong = primary.url.replace("redis://", "redis://nobody:wrong@")
     assert look(wrong)["redis.security"].status == "fail"
+
+
+@pytest.mark.kafka
+def test_a_kafka_in_its_place_is_named_in_one_line(kafka: str) -> None:
+    (found,) = look(f"redis://{kafka}/0").values()
+    assert (found.check, found.status) == ("redis.reachable", "fail")
+    assert found.text == f"Redis does not answer ({kafka}: a Kafka broker answers there)"
+    assert "HEADWATER_REDIS" in found.advice

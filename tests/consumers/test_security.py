@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.conn import AIOKafkaConnection
 from faust.auth import SASLCredentials, SSLCredentials
 
+from consumers import security, topics
 from consumers.configuration import load_settings
+from consumers.doctor_kafka import look_at_kafka
 from consumers.redis_client import connect_redis, without_password
 from consumers.security import faust_options, kafka_options, redis_options, refuse_unnamed
 from stream.errors import ConfigurationError
@@ -158,3 +162,33 @@ def test_a_setting_that_cannot_be_read_does_not_show_its_secrets(
     with pytest.raises(ConfigurationError) as refused:
         load_settings([f'redis=["{MARK}"]'])
     assert MARK not in str(refused.value)
+
+
+def test_asking_why_ends_within_the_callers_bound_however_many_brokers_are_silent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    async def never(connection: AIOKafkaConnection) -> None:
+        asked.append(connection)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(AIOKafkaConnection, "connect", never)
+
+    async def ask() -> str | None:
+        async with asyncio.timeout(30.0):
+            return await security.why_refused("one:1,two:2", {}, timeout_s=0.05)
+
+    assert asyncio.run(ask()) is None
+    assert len(asked) == 1
+
+
+def test_a_look_at_kafka_hands_its_bound_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    bounds: list[float] = []
+
+    async def why_refused(brokers: str, options: Any, *, timeout_s: float) -> None:
+        bounds.append(timeout_s)
+
+    monkeypatch.setattr(topics, "why_refused", why_refused)
+    (found,) = asyncio.run(look_at_kafka(Settings(), "127.0.0.1:1", timeout_s=0.5))
+    assert found.check == "kafka.reachable" and bounds == [0.5]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from consumers.doctor_kafka import look_at_kafka
 from consumers.doctor_redis import look_at_redis
 from consumers.lists import read_list
-from consumers.security import kafka_options, redis_options
+from consumers.security import kafka_options, redis_options, why_refused
 from consumers.topics import count_partitions
 from headwater_client import (
     AsyncEventProducer,
@@ -27,7 +29,7 @@ from headwater_client import (
 )
 from local.process import LocalServerError
 from stream.errors import ServerRefused
-from stream.settings import Settings
+from stream.settings import KafkaSecuritySettings, Settings
 from tests.conftest import missing
 from tests.integration.conftest import Deploy
 from tests.integration.workers import Deployment, summary_of, until
@@ -40,6 +42,7 @@ from tests.secure_servers import (
     SecureRedis,
     make_certificates,
     make_kafka,
+    slow_relay,
 )
 from tests.wire_logs import wire_log
 
@@ -199,6 +202,23 @@ def test_whom_kafka_does_not_let_in_is_told_why(
     assert finding.text == str(refused.value)
     assert all(word in finding.text for word in words), finding.text
     assert_no_secret(finding.text)
+
+
+def test_who_asks_why_waits_for_a_late_goodbye_and_leaves_no_socket_open(
+    certificates: Certificates, secure_kafka: SecureKafka
+) -> None:
+    settings = KafkaSecuritySettings(
+        protocol="SASL_SSL", ca_file=certificates.ca, user=USER, password="MARKwrong"
+    )
+
+    options = kafka_options(settings)
+    gc.collect()
+    with slow_relay(secure_kafka.sasl) as address, warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", ResourceWarning)
+        reason = asyncio.run(why_refused(address, options, timeout_s=5.0))
+        gc.collect()
+    assert reason is not None and "password" in reason
+    assert [str(each.message) for each in seen] == []
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ def test_a_stop_that_cannot_write_its_snapshots_says_so(deploy: Deploy) -> None:
     deployment.produce(LOG[:50])
     deployment.drain()
     shutil.rmtree(deployment.folder / "data" / "snapshots")
+    (deployment.folder / "data" / "snapshots").touch()  # A folder that is gone would be made.
     assert worker.stop() == 1, worker.log
     assert "expected to write a snapshot" in worker.log.splitlines()[-1]
     assert "Traceback" not in worker.log
