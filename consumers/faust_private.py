@@ -100,15 +100,6 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         with suppress(RuntimeError):  # The thread may have ended, and closed its loop, by now.
             super()._stopped_set()
 
-    async def commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit on the thread; False where it has ended, as in a worker that crashed."""
-        try:
-            return bool(await super().commit(offsets))
-        except RuntimeError:
-            if not self.thread_loop.is_closed():
-                raise
-            return False
-
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         # aiokafka retries for as long as no coordinator answers: a stop would never end.
         is_hopeless = self._is_coordinator_away and self.app.should_stop
