@@ -104,17 +104,7 @@ def decode_signals(
         slab.value_lengths,
         _MAGIC,
     )
-    newer = np.flatnonzero(shapes[:, 0] == NEWER)
-    if len(newer):
-        first = int(newer[0])
-        raise newer_format(
-            what="item signals",
-            where=f"{slab.topic}/{slab.partition}",
-            offset=int(slab.offsets[first]),
-            found=int(shapes[first, 1]),
-            readable=(VERSION,),
-            to_go_back="name another item-signals topic, which fills again as items are acted on",
-        )
+    _refuse_newer(slab, shapes)
     good = np.flatnonzero(shapes[:, 0] >= 0)
     if num_half_lives is None:
         num_half_lives = int(shapes[good[-1], 0]) if len(good) else 0
@@ -143,6 +133,22 @@ def decode_signals(
         columns.neighbour_cf,
     )
     return columns
+
+
+def _refuse_newer(slab: Slab, shapes: NDArray[np.int64]) -> None:
+    """Raise NewerFormat at the first value of a newer version."""
+    newer = np.flatnonzero(shapes[:, 0] == NEWER)
+    if len(newer) == 0:
+        return
+    first = int(newer[0])
+    raise newer_format(
+        what="item signals",
+        where=f"{slab.topic}/{slab.partition}",
+        offset=int(slab.offsets[first]),
+        found=int(shapes[first, 1]),
+        readable=(VERSION,),
+        to_go_back="name another item-signals topic, which fills again as items are acted on",
+    )
 
 
 def _empty_columns(
