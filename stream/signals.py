@@ -96,15 +96,7 @@ def decode_signals(
     Raises:
         NewerFormat: A newer Headwater wrote one of them.
     """
-    shapes = check_values(
-        slab.buffer,
-        slab.key_starts,
-        slab.key_lengths,
-        slab.value_starts,
-        slab.value_lengths,
-        _MAGIC,
-    )
-    _refuse_newer(slab, shapes)
+    shapes = _shapes_of(slab)
     good = np.flatnonzero(shapes[:, 0] >= 0)
     if num_half_lives is None:
         num_half_lives = int(shapes[good[-1], 0]) if len(good) else 0
@@ -135,11 +127,23 @@ def decode_signals(
     return columns
 
 
-def _refuse_newer(slab: Slab, shapes: NDArray[np.int64]) -> None:
-    """Raise NewerFormat at the first value of a newer version."""
+def _shapes_of(slab: Slab) -> NDArray[np.int64]:
+    """Return H, W and K of each record, -1 where it is not whole: int64 (E, 3).
+
+    Raises:
+        NewerFormat: A newer Headwater wrote one of them.
+    """
+    shapes: NDArray[np.int64] = check_values(
+        slab.buffer,
+        slab.key_starts,
+        slab.key_lengths,
+        slab.value_starts,
+        slab.value_lengths,
+        _MAGIC,
+    )
     newer = np.flatnonzero(shapes[:, 0] == NEWER)
     if len(newer) == 0:
-        return
+        return shapes
     first = int(newer[0])
     raise newer_format(
         what="item signals",
