@@ -31,16 +31,35 @@ def fingerprints_of(
     return found
 
 
+@njit(cache=True, nogil=True)
+def _begins(
+    users: NDArray[np.uint64],
+    events: NDArray[np.uint64],
+    times_ms: NDArray[np.int64],
+    within_ms: int,
+) -> NDArray[np.int64]:
+    """Return where copies of another event begin, int64 (H,), of events sorted by all three."""
+    begins = np.zeros(len(times_ms), np.int64)
+    count, begin = 1, 0
+    for i in range(1, len(times_ms)):
+        is_alike = users[i] == users[begin] and events[i] == events[begin]
+        if not is_alike or times_ms[i] - times_ms[begin] > within_ms:
+            begins[count] = begin = i
+            count += 1
+    return begins[:count]
+
+
 def first_arrivals(
     fingerprints: NDArray[np.uint64], times_ms: NDArray[np.int64], *, within_ms: int
 ) -> NDArray[np.bool_]:
     """Return which events are the first of their fingerprint to arrive: bool (E,).
 
-    Copies are events of one fingerprint with no gap between their event times above ``within_ms``;
-    beyond it the engine has forgotten the id, and the event is a new one.
+    Copies are events of one fingerprint whose times are at most ``within_ms`` after the oldest of
+    them; beyond it the engine has forgotten the id, however often it came meanwhile, and the event
+    is a new one.
 
     >>> alike = np.zeros((2, 4), np.uint64)
-    >>> first_arrivals(alike, np.array([50, 10, 10, 99]), within_ms=40).tolist()
+    >>> first_arrivals(alike, np.array([50, 10, 10, 60]), within_ms=40).tolist()
     [True, False, False, True]
 
     Args:
@@ -60,12 +79,7 @@ def first_arrivals(
     if len(arrivals) == 0:
         return are_first
     arrivals = arrivals[np.lexsort((times_ms[arrivals], events[arrivals], users[arrivals]))]
-    is_new = (
-        (np.diff(users[arrivals]) != 0)
-        | (np.diff(events[arrivals]) != 0)
-        | (np.diff(times_ms[arrivals]) > within_ms)
-    )
-    begins = np.flatnonzero(np.concatenate(([True], is_new)))
+    begins = _begins(users[arrivals], events[arrivals], times_ms[arrivals], within_ms)
     are_first[arrivals] = False
     are_first[np.minimum.reduceat(arrivals, begins)] = True
     return are_first

@@ -10,14 +10,25 @@ EVENTS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.integers(0,
 
 
 def slow(events: list[tuple[int, int, int]], within_ms: int) -> list[bool]:
-    """Join copies step by step; the first to arrive of each heap stays."""
-    heap_of = list(range(len(events)))
-    for _ in events:
-        for i, (user, event, time) in enumerate(events):
-            for j, other in enumerate(events):
-                if (user, event) == other[:2] and abs(time - other[2]) <= within_ms:
-                    heap_of[i] = heap_of[j] = min(heap_of[i], heap_of[j])
-    return [heap_of[i] == i for i in range(len(events))]
+    """Take the oldest that is left and its copies; the first of them to arrive stays."""
+    are_first = [False] * len(events)
+    left = set(range(len(events)))
+    while left:
+        user, event, oldest = events[min(left, key=lambda i: events[i][2])]
+        copies = {
+            i
+            for i in left
+            if events[i][:2] == (user, event) and events[i][2] - oldest <= within_ms
+        }
+        are_first[min(copies)] = True
+        left -= copies
+    return are_first
+
+
+def test_an_id_that_comes_again_and_again_is_forgotten_all_the_same() -> None:
+    alike = np.zeros((2, 5), np.uint64)
+    found = first_arrivals(alike, np.array([0, 20, 40, 60, 80]), within_ms=50)
+    assert found.tolist() == [True, False, False, True, False]
 
 
 @given(events=EVENTS, within_ms=st.integers(0, 60))
