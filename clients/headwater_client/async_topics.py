@@ -17,6 +17,9 @@ from aiokafka.errors import KafkaError
 from headwater_client.errors import ProducerClosed
 from headwater_client.kafka_errors import TOPIC_GRACE_S, TOPIC_RETRY_S, no_topic, unreachable
 
+# aiokafka logs each time that no broker answers.
+_AWAY_RETRY_S = 0.5
+
 
 class AsyncKnownTopics:
     """Looks a topic up once; who asks meanwhile waits for the same answer.
@@ -69,12 +72,20 @@ class AsyncKnownTopics:
             del self._lookups[topic]
 
     async def _look_for(self, producer: AIOKafkaProducer, topic: str) -> bool:
-        deadline = time.monotonic() + min(TOPIC_GRACE_S, self._timeout_ms / 1_000)
+        deadline = None  # It begins with Kafka's first answer: until then, it may be restarting.
+        ends = time.monotonic() + self._timeout_ms / 1_000
         async with asyncio.timeout(self._timeout_ms / 1_000):
             while True:
-                cluster = await producer.client.fetch_all_metadata()
+                try:
+                    cluster = await producer.client.fetch_all_metadata()
+                except KafkaError:
+                    if time.monotonic() + _AWAY_RETRY_S >= ends:
+                        raise
+                    await asyncio.sleep(_AWAY_RETRY_S)
+                    continue
                 if cluster.partitions_for_topic(topic) is not None:
                     return True
+                deadline = deadline or min(time.monotonic() + TOPIC_GRACE_S, ends - TOPIC_RETRY_S)
                 if time.monotonic() >= deadline:
                     return False
                 await asyncio.sleep(TOPIC_RETRY_S)

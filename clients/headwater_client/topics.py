@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from typing import Any
 
+from headwater_client.errors import KafkaUnreachable
 from headwater_client.kafka_errors import TOPIC_GRACE_S, TOPIC_RETRY_S, no_topic, unreachable
 from headwater_client.kafka_python import KafkaAdminClient, KafkaError, connected
 
@@ -37,8 +39,8 @@ class KnownTopics:
         self._options["request_timeout_ms"] = timeout_ms
         self._lock = threading.Lock()
         self._found: set[str] = set()
-        # When it was last found missing: whose turn comes after that has the same answer.
-        self._missing_at: dict[str, float] = {}
+        # When it was last looked for in vain, and why: who asked before that has the same answer.
+        self._failed: dict[str, tuple[float, Callable[[], KafkaUnreachable]]] = {}
 
     def check(self, topic: str) -> None:
         """Return where the topic is there.
@@ -52,22 +54,26 @@ class KnownTopics:
         with self._lock:
             if topic in self._found:
                 return
-            if self._missing_at.get(topic, asked_at) > asked_at:
-                raise no_topic(self._address, topic)
+            failed_at, failure = self._failed.get(topic, (asked_at, None))
+            if failure is not None and failed_at > asked_at:
+                raise failure()
             try:
                 code = self._look_for(topic)
             except KafkaError as error:
                 act = f"know the topic {topic!r} within {self._timeout_ms:g} ms"
-                raise unreachable(self._address, act=act, error=error) from error
+                failure = partial(unreachable, self._address, act=act, error=error)
+                self._failed = {topic: (time.monotonic(), failure)}
+                raise failure() from error
             if code in (_UNKNOWN, *_WHY):
-                self._missing_at = {topic: time.monotonic()}
-                raise no_topic(self._address, topic, _WHY.get(code, "none"))
+                failure = partial(no_topic, self._address, topic, _WHY.get(code, "none"))
+                self._failed = {topic: (time.monotonic(), failure)}
+                raise failure()
             self._found.add(topic)
 
     def _look_for(self, topic: str) -> int:
         """Return Kafka's error code for a topic, 0 where there is none."""
-        deadline = time.monotonic() + min(TOPIC_GRACE_S, self._timeout_ms / 1_000)
         with closing(connected(KafkaAdminClient, self._options)) as admin:
+            deadline = time.monotonic() + min(TOPIC_GRACE_S, self._timeout_ms / 1_000)
             while True:
                 (found,) = admin.describe_topics([topic])
                 code = int(found["error_code"])

@@ -255,6 +255,37 @@ def test_threads_that_wait_for_a_missing_topic_share_the_answer(kafka: str) -> N
     assert len(lookups) <= 2  # One, and one for who came as it ended.
 
 
+@without_kafka
+def test_threads_that_wait_for_a_kafka_that_is_gone_share_the_answer(
+    dying_kafka: KafkaServer,
+) -> None:
+    with quick_producer(dying_kafka.bootstrap) as producer:
+        dying_kafka.kill()
+        lookups: list[str] = []
+        look_for = producer._topics._look_for
+        producer._topics._look_for = lambda name: lookups.append(name) or look_for(name)  # type: ignore[func-returns-value,method-assign]
+
+        def ask(number: int) -> None:
+            with pytest.raises(KafkaUnreachable, match="within 600 ms"):
+                producer.like("u", f"i{number}")
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(ask, range(8)))
+    assert len(lookups) <= 2  # Not one after the other, each for as long.
+
+
+@without_kafka
+def test_a_first_record_waits_for_a_kafka_that_restarts(dying_kafka: KafkaServer) -> None:
+    async def run() -> Receipt:
+        async with AsyncEventProducer(dying_kafka.bootstrap, buffer_timeout_ms=60_000) as producer:
+            dying_kafka.kill()
+            waiting = asyncio.create_task(producer.like("u", "i"))
+            await asyncio.to_thread(dying_kafka.start)
+            return await waiting
+
+    assert asyncio.run(run()).offset == 0
+
+
 def test_closing_while_a_topic_is_looked_for_ends_the_call(kafka: str) -> None:
     async def run() -> None:
         producer = AsyncEventProducer(kafka, topic="no-such-topic")

@@ -16,9 +16,7 @@ def slow(events: list[tuple[int, int, int]], within_ms: int) -> list[bool]:
     while left:
         user, event, oldest = events[min(left, key=lambda i: events[i][2])]
         copies = {
-            i
-            for i in left
-            if events[i][:2] == (user, event) and events[i][2] - oldest <= within_ms
+            i for i in left if events[i][:2] == (user, event) and events[i][2] - oldest <= within_ms
         }
         are_first[min(copies)] = True
         left -= copies
