@@ -6,6 +6,7 @@ writer holds a lock on its temporary file, so whoever finds one unlocked knows t
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -62,6 +63,7 @@ class LocalFolder:
             ServerUnreachable: The folder is gone or closed: that says nothing about what it held.
         """
         try:
+            self._check_volume()
             return [entry.name for entry in self._folder.iterdir()]
         except OSError as error:
             message = (
@@ -84,6 +86,7 @@ class LocalFolder:
             OSError: Not written; nothing else has changed.
         """
         self.make_again()
+        self._check_volume()
         size = 0
         with self._temporary(name) as (file, path):
             for piece in pieces:  # 1.
@@ -102,6 +105,17 @@ class LocalFolder:
     def remove(self, name: str) -> None:
         """Remove a file; nothing to do where it is gone."""
         (self._folder / name).unlink(missing_ok=True)
+
+    def _check_volume(self) -> None:
+        """Refuse the empty folder that is left where a volume was mounted; it may come back.
+
+        Raises:
+            OSError: What was written there now would be covered by the volume later.
+        """
+        device = self._folder.stat().st_dev
+        if device != self._device and not any(self._folder.iterdir()):
+            raise OSError(errno.ENODEV, "an empty folder of another disk: a volume was unmounted")
+        self._device = device
 
     def _remove_dead_writes(self) -> None:
         """Remove temporary files whose writer died."""

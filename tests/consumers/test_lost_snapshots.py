@@ -217,3 +217,23 @@ def test_a_folder_that_went_with_its_volume_is_not_made_on_the_disk_below(
     with pytest.raises(ServerUnreachable, match="deleted or unmounted"):
         owner.store.newest_offsets()
     assert not folder.parent.exists()
+
+
+def test_the_empty_folder_where_a_volume_was_mounted_is_left_alone_until_it_is_back(
+    tmp_path: Path, state: WorkThread, caplog: pytest.LogCaptureFixture
+) -> None:
+    owner = leave(tmp_path, state, Owner.fold)
+    (mine,) = owner.names()
+    whole = (tmp_path / mine.file).read_bytes()
+    (tmp_path / mine.file).unlink()
+    owner.store._files._device += 1  # type: ignore[attr-defined]  # As of a volume mounted there.
+    asyncio.run(owner.ownership.lost.forget(owner.ownership.held, interval_s=0.0))
+    assert owner.ownership.durable_offset(*KEY) == END
+    (line,) = loud(caplog)
+    assert "came an empty folder of another disk: a volume was unmounted" in line
+    with pytest.raises(OSError, match="a volume was unmounted"):
+        owner.store.write(USERS, 0, END + 1, {}, {}, generation=1)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / mine.file).write_bytes(whole)  # Mounted again, as another device.
+    assert owner.store.newest_offsets() == {(USERS, 0): END}
+    owner.store.write(USERS, 0, END + 1, {}, {}, generation=1)
