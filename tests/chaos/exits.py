@@ -3,10 +3,13 @@
 A worker may end
 
 - with 0, where somebody asked it to;
-- by a signal that the runner sent, or by SIGKILL where it was started with a crash point;
+- by a signal that the runner sent, or by SIGKILL where it was started with a crash point; SIGTERM
+  and SIGINT ask it to end and end nobody, once it was ready;
 - by itself with one of its own codes of failure, where the last line of its log is the one clear
   line that is promised: ``headwater: expected ..., came ...``, or the watchdog's. No log line of
-  any level is a reason beside it, and a traceback is none at all.
+  any level is a reason beside it.
+
+A traceback is wrong in the log of any worker, also of one that lives, stopped well or was killed.
 """
 
 from __future__ import annotations
@@ -30,25 +33,43 @@ def reason_of(log: str) -> str:
 
 
 def why_wrong(
-    code: int, log: str, *, signals: Collection[int], may_crash: bool, may_trace: bool = False
+    code: int | None,
+    log: str,
+    *,
+    signals: Collection[int],
+    may_crash: bool,
+    was_ready: bool = False,
+    may_trace: bool = False,
 ) -> str:
-    """Return why a worker may not end so; "" where it may.
+    """Return why a worker may not have ended, or live, so; "" where it may.
 
     Args:
-        code: Exit code; below zero the signal that ended it.
+        code: Exit code; below zero the signal that ended it, None while it lives.
         log: Its whole log.
         signals: What the runner sent it.
         may_crash: Whether it was started with a crash point.
-        may_trace: Whether a traceback before its line is passed over: of an older commit, whose
-            faults that are mended by now are not this one's.
+        was_ready: Whether it had said that it works: before, a signal ends Python itself.
+        may_trace: Whether tracebacks are passed over: of an older commit, whose faults that are
+            mended by now are not this one's.
     """
+    why = "" if code is None else _why_no_end(code, log, signals, may_crash, was_ready)
+    if why or may_trace or _TRACE not in log:
+        return why
+    return f"logged a traceback: {log[log.index(_TRACE) :][:300]!r}"
+
+
+def _why_no_end(
+    code: int, log: str, signals: Collection[int], may_crash: bool, was_ready: bool
+) -> str:
     if code < 0:
-        is_ours = -code in signals or (may_crash and code == -signal.SIGKILL)
-        return "" if is_ours else f"ended by {signal.Signals(-code).name}, which nobody sent"
+        is_sent = -code in signals and not (was_ready and -code in _ASKING)
+        is_ours = is_sent or (may_crash and code == -signal.SIGKILL)
+        name = signal.Signals(-code).name
+        who = "which asks and does not end" if -code in signals else "which nobody sent"
+        return "" if is_ours else f"ended by {name}, {who}"
     if code == 0:
         return "" if _ASKING & {*signals} else "ended with code 0, and nobody asked it to"
-    last = log.rstrip().rpartition("\n")[2]
     if code not in _CODES or not reason_of(log):
+        last = log.rstrip().rpartition("\n")[2]
         return f"ended with code {code}, and its last line is no reason: {last[:200]!r}"
-    is_traced = _TRACE in log and not may_trace
-    return f"ended with a traceback before {last[:200]!r}" if is_traced else ""
+    return ""

@@ -60,6 +60,7 @@ def settle(world: World, verdicts: Verdicts) -> None:
     world.stop_probes()
     if not _attempt(verdicts, "I11", deployment.stop_all):
         return
+    _attempt(verdicts, "I2", lambda: _check_commits(world))
     _judge_state(world, oracle, records, verdicts)
 
 
@@ -111,6 +112,18 @@ def _behind(world: World, newest: dict[str, tuple[int, bool]]) -> list[str]:
         if is_behind:
             behind.append(user)
     return behind
+
+
+def _check_commits(world: World) -> None:
+    """Raise AssertionError where nothing was ever committed: that would be below what is durable.
+
+    How far is no promise: a commit that a stop has no time for is only read again.
+    """
+    assert world.commits.samples, "the group was never asked what it has committed"
+    deployment, found = world.deployment, world.deployment.committed()
+    ends = deployment.ends(deployment.interactions) | deployment.ends(deployment.item_deltas)
+    never = [key for key, end in ends.items() if end and found.get(key, 0) <= 0]
+    assert not never, f"nothing was ever committed of {never[:3]}"
 
 
 def _judge_state(
@@ -214,15 +227,13 @@ def judge_never_seen(world: World, verdicts: Verdicts) -> None:
 
 
 def _why_wrong(worker: WorkerProcess) -> str:
-    """Return why a worker may not have ended as it did; "" where it may, or lives."""
-    code = worker.process.poll()
-    if code is None:
-        return ""
+    """Return why a worker may not have ended, or live, as it does; "" where it may."""
     return why_wrong(
-        code,
+        worker.process.poll(),
         worker.log,
         signals=worker.signals,
         may_crash=worker.may_crash,
+        was_ready=bool(worker.health),
         may_trace=worker.folder != ROOT,
     )
 

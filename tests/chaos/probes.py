@@ -27,13 +27,15 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from tests.chaos.load import Accepted
+from tests.chaos.load import THING, Accepted
 from tests.chaos.oracle_records import partition_of
 from tests.integration.workers import WorkerProcess
 from tests.list_versions import parse_version
 
 # Users whose lists are read twenty times a second: the first that were heard of.
 _MAX_USERS = 500
+# Lists that no user has: for strangers, and what is similar to the items that most events name.
+_SHARED = ("rec:trending", *(f"sim:{{{THING}-{number}}}" for number in range(20)))
 # A worker that was stopped keeps whoever asks it waiting, and the others are asked after it.
 _STOPPED_S = 1.0
 _SNAPSHOT = re.compile(r"(users|items)\.(\d{5})\.(\d{16})\.(\d{10})\.snapshot")
@@ -68,7 +70,7 @@ class ListProbe:
     """Reads lists as a client does: versions, their age, and whether Redis answers.
 
     Attributes:
-        went_back: Lists whose version was lower than one seen before.
+        went_back: Lists, also of items and for strangers, whose version was lower than one seen.
         stale_s_max: Longest time that an accepted event was not in its user's list.
         reads: Rounds of reads; ``failed_reads`` of them had no answer.
         newest: User to the next offset of the newest list seen.
@@ -114,28 +116,38 @@ class ListProbe:
             pipeline = self._redis.pipeline(transaction=False)
             for user in users:
                 pipeline.hget(f"rec:{{{user}}}", "version")
-            pipeline.exists("rec:trending")
-            *versions, has_trending = pipeline.execute()
+            for key in _SHARED:
+                pipeline.hget(key, "version")
+            answers = pipeline.execute()
         except (RedisError, OSError):
             self.failed_reads += 1
         else:
-            self._take(users, versions)
+            has_trending = bool(answers[len(users)])
+            self._take(users, answers[: len(users)])
+            for key, version in zip(_SHARED, answers[len(users) :], strict=True):
+                self._is_newer(key, version)
             # A stranger's list is there some time after the first event, and from then on.
             self.empty_reads += self._had_trending and not has_trending
-            self._had_trending = self._had_trending or bool(has_trending)
+            self._had_trending = self._had_trending or has_trending
         self._age(users)
 
     def _take(self, users: list[str], versions: list[bytes | None]) -> None:
         now_s = time.monotonic()
         for user, version in zip(users, versions, strict=True):
-            before = self._versions.get(user)
-            if version is None or version == before:
+            if version is None or not self._is_newer(user, version):
                 continue
-            if before is not None and version < before:
-                self.went_back.append(f"{user}: {before!r} to {version!r}")
-            self._versions[user] = version
             self.newest[user] = parse_version(version.decode()).next_offset
             self.writes[partition_of(user.encode(), self._num_partitions)].append(now_s)
+
+    def _is_newer(self, name: str, version: bytes | None) -> bool:
+        """Take a list's version; return whether it is another one, and note where it went back."""
+        before = self._versions.get(name)
+        if version is None or version == before:
+            return False
+        if before is not None and version < before:
+            self.went_back.append(f"{name}: {before!r} to {version!r}")
+        self._versions[name] = version
+        return True
 
     def _age(self, users: list[str]) -> None:
         now_s = time.monotonic()

@@ -16,8 +16,8 @@ from redis import Redis
 from local.redis import RedisServer
 from state import snapshot
 from stream import frames, signals
-from tests.chaos.judgement import check_letters, judge_never_seen
-from tests.chaos.load import PERSON, Accepted, Mix, Sending, events
+from tests.chaos.judgement import _check_commits, check_letters, judge_never_seen
+from tests.chaos.load import PERSON, THING, Accepted, Mix, Sending, events
 from tests.chaos.oracle_records import LogRecord, partition_of, read_interaction
 from tests.chaos.probes import ListProbe, WorkerProbe, durable_offsets
 from tests.chaos.report import BEGIN, END, Result, line, put_row, row
@@ -98,6 +98,7 @@ def ended(
     *,
     signals: tuple[int, ...] = (),
     may_crash: bool = False,
+    health: str = "http://127.0.0.1:1",
     folder: Path = ROOT,
 ) -> SimpleNamespace:
     """Make a worker that has ended; None as its code lives."""
@@ -107,6 +108,7 @@ def ended(
         process=SimpleNamespace(poll=lambda: code),
         signals=set(signals),
         may_crash=may_crash,
+        health=health,
         folder=folder,
     )
 
@@ -132,7 +134,14 @@ _TRACE = "Traceback (most recent call last):\n  ...\nKeyError: 7\n"
         (ended(1, _LINE + _WORKED), "its last line is no reason"),
         (ended(1, _WORKED + "headwater: TimeoutError\n"), "its last line is no reason"),
         (ended(1, _WORKED + _TRACE), "its last line is no reason"),
-        (ended(1, _WORKED + _TRACE + _LINE), "with a traceback"),
+        (ended(1, _WORKED + _TRACE + _LINE), "logged a traceback"),
+        (ended(None, _TRACE + _WORKED), "logged a traceback"),
+        (ended(0, _TRACE + _WORKED, signals=(signal.SIGTERM,)), "logged a traceback"),
+        (ended(-9, _TRACE, signals=(signal.SIGKILL,)), "logged a traceback"),
+        (ended(None, _TRACE, folder=Path("older")), ""),
+        (ended(-15, _WORKED, signals=(signal.SIGTERM,)), "SIGTERM, which asks and does not end"),
+        (ended(-15, "", signals=(signal.SIGTERM,), health=""), ""),
+        (ended(-15, _WORKED), "SIGTERM, which nobody sent"),
         (ended(1, ""), "its last line is no reason"),
         (ended(7, _LINE), "ended with code 7"),
         (ended(0, _WORKED + _LINE), "nobody asked it to"),
@@ -148,6 +157,33 @@ def test_a_worker_that_ended_without_its_one_line_is_no_success(
     judge_never_seen(cast(World, world_with(worker)), verdicts)
     found = verdicts.wrong["I11"]
     assert why in found if why else not found, found
+
+
+@pytest.mark.parametrize(
+    ("samples", "committed", "why"),
+    [
+        (9, {"a/0": 7, "d/0": 1}, ""),
+        (9, {"a/0": 7}, r"nothing was ever committed of \['d/0'\]"),
+        (9, {"a/0": 7, "d/0": -1}, r"nothing was ever committed of \['d/0'\]"),
+        (0, {"a/0": 7, "d/0": 1}, "never asked"),
+    ],
+)
+def test_a_group_that_never_commits_or_was_never_asked_is_no_success(
+    samples: int, committed: dict[str, int], why: str
+) -> None:
+    world = world_with(ended(0, signals=(signal.SIGTERM,)))
+    world.commits.samples = samples
+    world.deployment = SimpleNamespace(
+        interactions="a",
+        item_deltas="d",
+        committed=lambda: committed,
+        ends=lambda topic: {"a": {"a/0": 9, "a/1": 0}, "d": {"d/0": 9}}[topic],
+    )
+    if not why:
+        _check_commits(cast(World, world))
+        return
+    with pytest.raises(AssertionError, match=why):
+        _check_commits(cast(World, world))
 
 
 _PLACES = {(0, 5), (1, 7)}
@@ -265,9 +301,15 @@ def test_a_list_that_goes_back_and_one_that_stays_behind_are_seen(
             probe.look()
             if offset == 5:
                 assert probe.stale_s_max > 0, "offset 5 is in no list yet"
+        for key in ("rec:trending", f"sim:{{{THING}-0}}"):
+            for offset in (5, 5, 6, 4):
+                redis.hset(key, "version", f"000000-{offset:016d}-000000-1700000000000")
+                probe.look()
         server.kill()
         probe.look()
-    assert len(probe.went_back) == 1 and (probe.reads, probe.failed_reads) == (4, 1)
+    went_back = [each.split(": ")[0] for each in probe.went_back]
+    assert went_back == ["u1", "rec:trending", f"sim:{{{THING}-0}}"]
+    assert (probe.reads, probe.failed_reads) == (12, 1)
     home = partition_of(b"u1", 3)
     assert probe.first_write_after(0.0, {home}) is not None
     assert probe.first_write_after(0.0, {0, 1, 2} - {home}) is None
