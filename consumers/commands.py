@@ -109,6 +109,17 @@ def run() -> None:
         errors.print(f"headwater: {error}", markup=False)
         raise SystemExit(2) from None
     except (HeadwaterError, KafkaError, RedisError, OSError) as error:
-        # A TimeoutError, of which OSError is a base, often says nothing.
-        errors.print(f"headwater: {str(error) or type(error).__name__}", markup=False)
+        errors.print(f"headwater: {_told(error)}", markup=False)
         raise SystemExit(1) from None
+
+
+def _told(error: Exception) -> str:
+    """Return what an error of the world says; our own say what to do, of others we say it."""
+    if isinstance(error, HeadwaterError):
+        return str(error)
+    kinds = {KafkaError: "Kafka", RedisError: "Redis", OSError: "the system"}
+    who = next(name for kind, name in kinds.items() if isinstance(error, kind))
+    # A TimeoutError, of which OSError is a base, often says nothing.
+    what, name = str(error), type(error).__name__
+    what = what if name in what else f"{name}: {what}".removesuffix(": ")
+    return f"expected {who} to do as asked, came {what}; 'headwater doctor' looks for the reason"

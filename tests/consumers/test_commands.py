@@ -1,0 +1,47 @@
+"""How a command tells of what ended it: one line on stderr, and a code."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+from aiokafka.errors import KafkaTimeoutError
+from redis.exceptions import ResponseError
+
+from consumers import commands
+from stream.errors import ConfigurationError, ServerUnreachable
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            ResponseError("BUSY running a script"),
+            1,
+            "expected Redis to do as asked, came ResponseError: BUSY running a script",
+        ),
+        (KafkaTimeoutError(), 1, "expected Kafka to do as asked, came KafkaTimeoutError;"),
+        (TimeoutError(), 1, "expected the system to do as asked, came TimeoutError;"),
+        (OSError(errno.ENOSPC, "disk full", "a.json"), 1, "disk full: 'a.json'"),
+        (ServerUnreachable("expected Redis, came silence"), 1, "expected Redis, came silence"),
+        (ConfigurationError("--top: expected 1, got 0"), 2, "--top: expected 1, got 0"),
+    ],
+)
+def test_whatever_ends_a_command_is_one_line_with_what_to_do(
+    error: Exception,
+    code: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def app() -> None:
+        raise error
+
+    monkeypatch.setattr(commands, "app", app)
+    with pytest.raises(SystemExit) as ended:
+        commands.run()
+    told = capsys.readouterr().err
+    assert ended.value.code == code
+    assert told.startswith("headwater: ") and line in told and told.count("\n") == 1
+    is_ours = isinstance(error, ServerUnreachable | ConfigurationError)
+    assert is_ours or "'headwater doctor' looks for the reason" in told
