@@ -38,7 +38,9 @@ def _explain(error: ValidationError) -> str:
         # A URL may hold a password, and a group's input holds all of it.
         is_secret = name.startswith(("REDIS", "KAFKA_SECURITY"))
         came = "" if is_secret else f", got {each['input']!r}"
-        lines.append(f"HEADWATER_{name}: {each['msg'].lower()}{came}")
+        # Only its first letter: values that it names mean what they are in their own case.
+        said = each["msg"][:1].lower() + each["msg"][1:]
+        lines.append(f"HEADWATER_{name}: {said}{came}")
     return "; ".join(lines)
 
 

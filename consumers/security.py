@@ -23,6 +23,7 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 from pydantic import SecretStr
 
 from stream.errors import ConfigurationError
@@ -250,14 +251,16 @@ async def why_refused(
 
 
 async def _try_once(connection: AIOKafkaConnection) -> Exception | None:
-    """Connect, close again, and return what stood in the way.
+    """Connect, ask for something, close again, and return what stood in the way.
 
+    A listener that wants a user tells its versions to anybody, and hangs up on what comes next.
     Waits until it is closed: over TLS that takes the broker's goodbye, which may come after ours,
     and a loop that ended before would leave the socket open.
     """
     failure = None
     try:
         await connection.connect()
+        await connection.send(MetadataRequest([]))
     except (OSError, EOFError) as error:
         return error  # Nothing was made that asyncio has not closed.
     except KafkaError as error:

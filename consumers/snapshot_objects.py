@@ -30,17 +30,24 @@ class ObjectFolder:
 
     Raises:
         ConfigurationError: fsspec knows no such protocol, or its driver is not installed.
+        ServerUnreachable: Its driver connects at once, and nobody answers.
     """
 
     def __init__(self, url: str) -> None:
         try:
             found = url_to_fs(url)
-        except (ValueError, ImportError) as error:
+        except (ValueError, ImportError, TypeError) as error:
             message = (
                 f"HEADWATER_WORKER__SNAPSHOTS: expected a folder or a URL that fsspec can open, "
                 f"got one of {url.split('://')[0]}://: {error}; s3 needs pip install headwater[s3]"
             )
             raise ConfigurationError(message) from error
+        except Exception as error:  # Some drivers connect at once, each with its own exceptions.
+            message = (
+                f"HEADWATER_WORKER__SNAPSHOTS: expected the store of {url.split('://')[0]}:// to "
+                f"answer, came {type(error).__name__}: {error}; is it up, is the URL right?"
+            )
+            raise ServerUnreachable(message) from error
         self._objects: AbstractFileSystem = found[0]
         self._root = str(found[1]).rstrip("/")
         self.place = str(self._objects.unstrip_protocol(self._root))

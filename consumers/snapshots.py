@@ -23,12 +23,14 @@ from consumers.crash_points import crash_point
 from consumers.snapshot_folder import LocalFolder
 from consumers.snapshot_objects import ObjectFolder
 from state.snapshot import Piece, SnapshotInvalid, SnapshotSchema, decode, encode
-from stream.errors import StateMismatch
+from stream.errors import ConfigurationError, StateMismatch
 
 logger = logging.getLogger(__name__)
 
 _SUFFIX = ".snapshot"
 _KIND = re.compile(r"[a-z][a-z0-9-]*")
+# A URL that lacks a slash: ``s3:/bucket``.
+_HALF_URL = re.compile(r"[a-z][a-z0-9+.-]+:(?!//)", re.IGNORECASE)
 _NAME = re.compile(r"([a-z][a-z0-9-]*)\.(\d{5})\.(\d{16})\.(\d{10})\.snapshot")
 
 
@@ -121,11 +123,30 @@ class SnapshotFiles(Protocol):
 
 
 def open_files(place: Path | str) -> SnapshotFiles:
-    """Return the folder that a path, a ``file://`` URL or another URL of fsspec's names."""
+    """Return the folder that a path, a ``file://`` URL or another URL of fsspec's names.
+
+    Raises:
+        ConfigurationError: It names none of these, or a folder that cannot be made.
+        ServerUnreachable: The store does not answer.
+    """
     text = str(place)
-    if text.startswith("file://"):
-        text = text.removeprefix("file://")
-    return ObjectFolder(text) if "://" in text else LocalFolder(Path(text))
+    if _HALF_URL.match(text):
+        message = (
+            f"HEADWATER_WORKER__SNAPSHOTS: expected a folder or a URL with ://, got {text}, which "
+            "would be a folder of that name"
+        )
+        raise ConfigurationError(message)
+    text = text.removeprefix("file://")
+    if "://" in text:
+        return ObjectFolder(text)
+    try:
+        return LocalFolder(Path(text))
+    except OSError as error:
+        message = (
+            "HEADWATER_DATA_DIR, HEADWATER_WORKER__SNAPSHOTS: expected a folder for snapshots that "
+            f"is there or can be made, got {text}: {error.strerror or error}"
+        )
+        raise ConfigurationError(message) from error
 
 
 class SnapshotStore:

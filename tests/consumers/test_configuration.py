@@ -44,6 +44,12 @@ def test_a_value_out_of_bounds_names_the_setting_and_what_came():
         load_settings(["users.max_history=1"])
 
 
+def test_values_that_a_setting_takes_are_named_in_their_own_case(monkeypatch):
+    monkeypatch.setenv("HEADWATER_KAFKA_SECURITY__PROTOCOL", "sasl_ssl")
+    with pytest.raises(ConfigurationError, match="PROTOCOL: input should be .*'SASL_SSL'"):
+        load_settings()
+
+
 def test_a_misspelt_setting_in_the_environment_is_refused(monkeypatch):
     monkeypatch.setenv("HEADWATER_KAFAK", "x")
     with pytest.raises(ConfigurationError, match="HEADWATER_KAFAK, did you mean HEADWATER_KAFKA"):

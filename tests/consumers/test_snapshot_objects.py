@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +108,16 @@ def test_a_store_that_does_not_answer_is_no_empty_store(monkeypatch: pytest.Monk
                 store.newest_valid("users", 0)
 
 
-def test_a_url_that_nothing_opens_is_a_bad_setting() -> None:
-    with pytest.raises(ConfigurationError, match="HEADWATER_WORKER__SNAPSHOTS.*nothing://"):
-        SnapshotStore("nothing://secret@there")
+@pytest.mark.parametrize("url", ["nothing://secret@there", "reference://there"])
+def test_a_url_that_nothing_opens_is_a_bad_setting(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="HEADWATER_WORKER__SNAPSHOTS.*://"):
+        SnapshotStore(url)
+
+
+def test_a_store_that_is_asked_at_once_and_does_not_answer_is_named(
+    free_port: Callable[[], int],
+) -> None:
+    url = f"ftp://user:secret@127.0.0.1:{free_port()}/there"
+    with pytest.raises(ServerUnreachable, match="HEADWATER_WORKER__SNAPSHOTS.*ftp://") as refused:
+        SnapshotStore(url)
+    assert "secret" not in str(refused.value)

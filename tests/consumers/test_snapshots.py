@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from consumers import snapshot_folder
 from consumers.snapshots import SnapshotName, SnapshotStore
-from stream.errors import ServerUnreachable
+from stream.errors import ConfigurationError, ServerUnreachable
 
 
 def write(store, next_offset, *, partition=0, kind="users", generation=0):
@@ -184,3 +184,12 @@ def test_a_folder_that_is_gone_is_no_empty_one(tmp_path):
         store.newest_valid("users", 0)
     write(store, 5)  # Whoever has the state makes it again.
     assert store.newest_valid("users", 0).meta["next_offset"] == 5
+
+
+def test_a_place_that_cannot_be_a_folder_is_a_bad_setting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    for place in ("s3:/bucket", "file:/there", str(tmp_path / "file"), tmp_path / "file" / "under"):
+        with pytest.raises(ConfigurationError, match="HEADWATER_WORKER__SNAPSHOTS: expected a fol"):
+            SnapshotStore(place)
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]

@@ -173,6 +173,7 @@ def test_a_worker_and_every_command_work_over_tls_as_users(
             {"protocol": "PLAINTEXT", "ca_file": None, "user": None, "password": None},
             ("KAFKA_SECURITY__PROTOCOL",),
         ),
+        ({"protocol": "SSL", "user": None, "password": None}, ("KAFKA_SECURITY__PROTOCOL",)),
     ],
 )
 def test_whom_kafka_does_not_let_in_is_told_why(
