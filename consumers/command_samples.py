@@ -218,7 +218,8 @@ SAMPLES: Mapping[str, Sample] = {
         "history or without, of new items, and by decile; what the lists are like beyond accuracy; "
         "the same with neighbours read without delay; how it was measured. `duplicate` events were "
         "neither tested nor learned: their user has an event of that `event_id` already, and the "
-        "engine counts it once (the first to arrive, within `HEADWATER_USERS__GRACE_MS`).",
+        "engine counts it once (the first to arrive, within `HEADWATER_USERS__GRACE_MS`), but anew "
+        "after an erase of the user.",
         answer={
             "log": "log.jsonl", "what": "fusion", "events": 11811, "duplicate": 99, **_MEANS,
             "known_targets": _MEANS, "new_to_user": _MEANS, "users_with_history": _MEANS,
