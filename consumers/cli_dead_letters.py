@@ -6,6 +6,7 @@ import asyncio
 import time
 from base64 import b64encode
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -81,6 +82,7 @@ class _Found:
     repeated: int = 0
     unreadable: int = 0
     by_reason: Counter[str] = field(default_factory=Counter)
+    topic_ids: dict[str, str] = field(default_factory=dict)
 
 
 async def _read(
@@ -100,6 +102,7 @@ async def _read(
                 bar.update(found.matched)
         found.replayed, found.repeated = log.num_done, log.num_repeated
         found.unreadable = log.num_unreadable
+        found.topic_ids = await log.topic_ids({letter.topic for letter in found.letters})
     return found
 
 
@@ -128,17 +131,18 @@ def list_letters(
         "replayed": found.replayed,
         "repeated": found.repeated,
         "unreadable": found.unreadable,
+        "other_topic": sum(each.is_of_another_topic(found.topic_ids) for each in found.letters),
         "by_reason": dict(found.by_reason.most_common()),
     }
     if as_json:
-        letters = [_as_json(letter) for letter in found.letters]
+        letters = [_as_json(letter, found.topic_ids) for letter in found.letters]
         print_summary({**figures, "letters": letters}, as_json=True)
         return
-    _print_letters(found.letters)
+    _print_letters(found.letters, found.topic_ids)
     print_summary(figures, as_json=False)
 
 
-def _as_json(letter: Letter) -> dict[str, Any]:
+def _as_json(letter: Letter, topic_ids: Mapping[str, str]) -> dict[str, Any]:
     text, encoded = None, None
     if letter.value is not None:
         try:
@@ -154,6 +158,7 @@ def _as_json(letter: Letter) -> dict[str, Any]:
         "partition": letter.partition,
         "offset": letter.offset,
         "topic_id": letter.topic_id,
+        "is_of_another_topic": letter.is_of_another_topic(topic_ids),
         "value": text,
         "value_base64": encoded,
     }
@@ -170,7 +175,7 @@ def _shown(value: bytes | None) -> Text:
     return Text(safe if len(safe) <= _MAX_SHOWN_CHARS else safe[:_MAX_SHOWN_CHARS] + "…")
 
 
-def _print_letters(letters: deque[Letter]) -> None:
+def _print_letters(letters: deque[Letter], topic_ids: Mapping[str, str]) -> None:
     """Print two lines each: a table would cut places and values to fit a terminal."""
     out = Console(soft_wrap=True, highlight=False, emoji=False)
     for letter in letters:
@@ -178,6 +183,9 @@ def _print_letters(letters: deque[Letter]) -> None:
         why = Text(f"{letter.place}  {moment:%Y-%m-%d %H:%M:%S}Z  {letter.reason}: ", style="bold")
         out.print(why + _shown(letter.detail.encode()))
         out.print(Text("    ") + _shown(letter.value))
+        if letter.is_of_another_topic(topic_ids):
+            text = "    its topic was deleted, another one has the name now: replay leaves it alone"
+            out.print(Text(text))
 
 
 @app.command("replay")

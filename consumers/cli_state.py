@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated, Any
@@ -93,6 +94,7 @@ def explain(
     Examples: `headwater explain ann clip-7 --health http://127.0.0.1:8080`,
     `headwater explain ann clip-7 --log log.jsonl --items items.jsonl`
     """
+    _check_whom(health, log, {"--items": items, "--partitions": partitions, "--set": overrides})
     if log is None:
         answer = _ask(health, "/explain", user=user, item=item)
     else:
@@ -121,6 +123,7 @@ def inspect(
     Examples: `headwater inspect user ann --health http://127.0.0.1:8080`,
     `headwater inspect item clip-7 --log log.jsonl`
     """
+    _check_whom(health, log, {"--items": items, "--partitions": partitions, "--set": overrides})
     if log is None:
         answer = _ask(health, f"/inspect/{kind.value}", id=id)
     else:
@@ -135,6 +138,17 @@ def inspect(
         why = "is it spelled as there?" if offset is None else f"erased at offset {offset}"
         say(f"no event of this {kind.value} is in the state: {id!r}; {why}")
         raise typer.Exit(1)
+
+
+def _check_whom(health: list[str] | None, log: str | None, of_logs: Mapping[str, object]) -> None:
+    """Raise ConfigurationError where options ask a worker and a log at once."""
+    if health and log is not None:
+        message = "expected --health (ask a worker) or --log (replay it here), got both"
+        raise ConfigurationError(message)
+    given = [name for name, value in of_logs.items() if value]
+    if given and log is None:
+        message = f"{', '.join(given)}: expected beside --log, a worker answers by its own settings"
+        raise ConfigurationError(message)
 
 
 def _ask(health: list[str] | None, path: str, **query: str) -> dict[str, Any]:

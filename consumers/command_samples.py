@@ -218,7 +218,8 @@ SAMPLES: Mapping[str, Sample] = {
         "history or without, of new items, and by decile; what the lists are like beyond accuracy; "
         "the same with neighbours read without delay; how it was measured. `duplicate` events were "
         "neither tested nor learned: their user has an event of that `event_id` already, and the "
-        "engine counts it once (the first to arrive, within `HEADWATER_USERS__GRACE_MS`).",
+        "engine counts it once (the first to arrive, within `HEADWATER_USERS__GRACE_MS`), but anew "
+        "after an erase of the user.",
         answer={
             "log": "log.jsonl", "what": "fusion", "events": 11811, "duplicate": 99, **_MEANS,
             "known_targets": _MEANS, "new_to_user": _MEANS, "users_with_history": _MEANS,
@@ -273,11 +274,12 @@ SAMPLES: Mapping[str, Sample] = {
     ),
     "dead-letters list": Sample(
         examples=("headwater dead-letters list --reason wrong_type --since 2h --json",),
-        says="What could not be used and was not replayed yet, the newest that match; see "
-        "[dead-letters.md](dead-letters.md).",
+        says="What could not be used and was not replayed yet, the newest that match; "
+        "`other_topic`: of those shown, letters of a topic that was deleted and made anew, which "
+        "`replay` leaves alone; see [dead-letters.md](dead-letters.md).",
         answer={
             "matched": 4, "shown": 1, "replayed": 6, "repeated": 0, "unreadable": 0,
-            "by_reason": {"wrong_type": 4},
+            "other_topic": 0, "by_reason": {"wrong_type": 4},
             "letters": [
                 {
                     "place": "interactions/2/1041", "time_ms": 1760000000000,
@@ -285,6 +287,7 @@ SAMPLES: Mapping[str, Sample] = {
                     "detail": "ts: Input should be a valid integer, str came",
                     "topic": "interactions", "partition": 2, "offset": 1041,
                     "topic_id": "0cbe2f0d-9bd0-4c7e-8f66-3d2f1c1a5b0e",
+                    "is_of_another_topic": False,
                     "value": '{"event_id": "e-3", "ts": "1759999999000"}', "value_base64": None,
                 }
             ],

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import time
 from base64 import b64decode
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -25,8 +25,10 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from consumers.aiokafka_private import ask_any_broker
 from consumers.dead_letters import TOPIC_ID_HEADER
 from consumers.security import NO_OPTIONS
+from consumers.topic_ids import TopicIdRequest, ids_in
 from consumers.topics import count_partitions
 from stream.errors import ConfigurationError, ServerUnreachable
 from stream.wire import DeadLetter
@@ -66,6 +68,11 @@ class Letter:
     def place(self) -> str:
         """``topic/partition/offset``."""
         return f"{self.topic}/{self.partition}/{self.offset}"
+
+    def is_of_another_topic(self, ids: Mapping[str, str]) -> bool:
+        """Say whether its topic was deleted, and another one has the name now, by these ids."""
+        now = ids.get(self.topic)
+        return now is not None and self.topic_id not in (None, now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +252,11 @@ class DeadLetterLog:
                 else:
                     yield letter
 
+    async def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the ids that topics have now, as :func:`topic_ids`."""
+        assert self._consumer is not None, "enter the context first"
+        return await topic_ids(self._consumer, self._brokers, topics)
+
     async def _records(self, since_ms: int | None) -> AsyncIterator[Any]:
         """Yield every record from a time on, to the ends at this moment."""
         assert self._consumer is not None, "enter the context first"
@@ -272,6 +284,25 @@ class DeadLetterLog:
                 check_silence(heard_s, self._brokers)
         except KafkaError as error:
             raise unreachable(self._brokers, error) from error
+
+
+async def topic_ids(
+    consumer: AIOKafkaConsumer, brokers: str, topics: Collection[str]
+) -> dict[str, str]:
+    """Return the ids that topics have now; none where there is no topic, or it has no id.
+
+    Raises:
+        ServerUnreachable: No broker answers.
+    """
+    if not topics:
+        return {}
+    try:
+        answer = await ask_any_broker(consumer, TopicIdRequest(sorted(topics)))
+    except NotImplementedError:
+        return {}
+    except (KafkaError, OSError) as error:
+        raise unreachable(brokers, error) from error
+    return {topic: topic_id for topic, topic_id in ids_in(answer).items() if topic_id}
 
 
 def _topic_id_of(record: Any) -> str | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
@@ -21,12 +21,16 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from consumers.aiokafka_private import ask_any_broker
-from consumers.dead_letter_log import Letter, check_silence, open_consumer, unreachable
+from consumers.dead_letter_log import (
+    Letter,
+    check_silence,
+    open_consumer,
+    topic_ids,
+    unreachable,
+)
 from consumers.dead_letters import TOPIC_ID_HEADER
 from consumers.producer import MAX_BATCH_BYTES, Outgoing, ReliableProducer
 from consumers.security import NO_OPTIONS
-from consumers.topic_ids import TopicIdRequest, ids_in
 from consumers.topics import count_partitions
 from stream.errors import ConfigurationError
 from stream.routing import HEADER_FROM
@@ -125,7 +129,7 @@ async def replay_letters(
             await producer.start()
 
         count = partial(count_partitions, brokers, client_options=client_options)
-        ids = await _topic_ids(consumer, brokers, {letter.topic for letter in letters})
+        ids = await topic_ids(consumer, brokers, {letter.topic for letter in letters})
         present = _of_present_topics(letters, ids, report, on_gone)
         originals = _originals(
             consumer, brokers, present, report, on_gone, count, newest_holds=newest_holds
@@ -146,19 +150,6 @@ async def replay_letters(
     return report
 
 
-async def _topic_ids(
-    consumer: AIOKafkaConsumer, brokers: str, topics: Collection[str]
-) -> dict[str, str]:
-    """Return the ids that topics have now; none where there is no topic, or it has no id."""
-    try:
-        answer = await ask_any_broker(consumer, TopicIdRequest(sorted(topics)))
-    except NotImplementedError:
-        return {}
-    except (KafkaError, OSError) as error:
-        raise unreachable(brokers, error) from error
-    return {topic: topic_id for topic, topic_id in ids_in(answer).items() if topic_id}
-
-
 def _of_present_topics(
     letters: Sequence[Letter],
     ids: Mapping[str, str],
@@ -168,15 +159,14 @@ def _of_present_topics(
     """Return the letters but those of a topic whose name another one has now; count these."""
     present = []
     for letter in letters:
-        now = ids.get(letter.topic)
-        if now is None or letter.topic_id in (None, now):
+        if not letter.is_of_another_topic(ids):
             present.append(letter)
         else:
             report.other_topic += 1
             on_gone(
                 letter,
                 f"left alone: its topic (id {letter.topic_id}) was deleted, what is named "
-                f"{letter.topic} now (id {now}) has another record there",
+                f"{letter.topic} now (id {ids[letter.topic]}) has another record there",
             )
     return present
 

@@ -136,8 +136,10 @@ def _judge_partition_count(
                 check="kafka.group.partitions",
                 status="warn",
                 text=f"group {facts.group}: has no offset for partition(s) {missing} of "
-                f"{interactions}: was the topic enlarged?",
-                advice=f"the number is fixed for a group's life; if it grew, {RECREATED}",
+                f"{interactions}: nothing was committed there yet, or the topic was enlarged, or "
+                "deleted and made anew (Kafka deletes a topic's offsets with it)",
+                advice="a number of partitions is fixed for a group's life; if it grew, or the "
+                f"topic is another one, {RECREATED}",
             )
         ]
     return []

@@ -70,9 +70,15 @@ def _groups(runs: Sequence[Mapping[str, Any]]) -> Table:
     for run in runs:
         table.add_row(
             run["what"],
-            *(f"{_share(run[name]['hr@10'])} / {_share(run[name]['ndcg@10'])}" for name in names),
+            *(_part(run[name]) for name in names),
         )
     return table
+
+
+def _part(found: Mapping[str, Any]) -> str:
+    if not found["tested"]:
+        return "–"
+    return f"{_share(found['hr@10'])} / {_share(found['ndcg@10'])}"
 
 
 def _deciles(runs: Sequence[Mapping[str, Any]]) -> Table:

@@ -24,6 +24,7 @@ from evaluation.adapters import AdapterError, DataSet
 from evaluation.bootstrap import paired_bootstrap
 from evaluation.metrics import gains
 from evaluation.prequential import Contender, Outcome, Prequential, Protocol
+from state.actions import ERASE
 from state.first_arrivals import fingerprints_of, first_arrivals
 from stream.candidates import SOURCES
 from stream.decode import decode_events
@@ -157,9 +158,10 @@ def read_events(log: str, limit: int | None, *, grace_ms: int) -> tuple[EventBat
     are_first = first_arrivals(fingerprints, events.timestamps_ms, within_ms=grace_ms)
     num_duplicates = len(events) - int(are_first.sum())
     if num_duplicates:
+        but_for = ", but anew after an erase" if (events.types == ERASE).any() else ""
         say(
             f"{num_duplicates:,} of {len(events):,} events left out: their user has an event of "
-            "that event_id already, and the engine counts it once"
+            f"that event_id already, and the engine counts it once{but_for}"
         )
         events = events.select(are_first)
     return events, num_duplicates

@@ -81,6 +81,7 @@ class Table:
         self.path = path
         self.layout = layout
         self.line = 0
+        self._names = layout.names
         self._begin = 0  # Lines of the rows that are done: a quoted field may go over several.
 
     def __iter__(self) -> Iterator[tuple[str, ...]]:
@@ -91,7 +92,7 @@ class Table:
                 wrong, or there is no row at all.
         """
         fields = self._fields()
-        names = self.layout.names or tuple(next(fields, ()))
+        names = self._names = self.layout.names or tuple(next(fields, ()))
         places = self._places(names)
         had_row = False
         for row in fields:
@@ -191,8 +192,14 @@ class Table:
         return text.removeprefix("\ufeff") if self.line == 1 else text
 
     def _column_at(self, before: bytes) -> str:
-        place = before.count(self.layout.separator.encode())
-        names = self.layout.names
+        text = before.decode(self.layout.encoding)
+        names, separator = self._names, self.layout.separator
+        if self.layout.is_quoted:
+            if self.line > self._begin + 1:
+                return ""  # Within a quoted field over several lines.
+            place = len(next(csv.reader([text], delimiter=separator), [""])) - 1
+        else:
+            place = text.count(separator)
         return f" in column {names[place]}" if place < len(names) else f" in field {place + 1}"
 
     def _fields(self) -> Iterator[list[str]]:
@@ -230,7 +237,10 @@ class JsonLines(Table):
     """A file of JSON objects, one a line."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, Layout(columns=()))
+        super().__init__(path, Layout(columns=(), is_quoted=False))
+
+    def _column_at(self, before: bytes) -> str:
+        return f" at byte {len(before) + 1}"
 
     def objects(self) -> Iterator[dict[str, Any]]:
         """Yield each line's object; empty lines are left out.

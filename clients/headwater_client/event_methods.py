@@ -6,6 +6,7 @@ something to await. Arguments are checked in the call itself, before anything wa
 
 from __future__ import annotations
 
+import re
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -24,6 +25,9 @@ from headwater_client.records import (
 from headwater_client.wire import Interaction, Item
 
 Sent = TypeVar("Sent")
+
+# What Kafka takes (org.apache.kafka.common.internals.Topic), but for "." and "..".
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 def wall_ms() -> int:
@@ -45,6 +49,12 @@ class EventMethods(ABC, Generic[Sent]):
             if not isinstance(name, str) or not name:
                 got = "an empty text" if name == "" else type(name).__name__
                 message = f"{argument}: expected the name of a topic, got {got}"
+                raise InvalidAddress(message)
+            if not _TOPIC_NAME.fullmatch(name) or name in (".", ".."):
+                message = (
+                    f"{argument}: expected a name that a topic of Kafka may have (1 to 249 of the "
+                    f"letters a to z and A to Z, digits, '.', '_' and '-'), got {name[:260]!r}"
+                )
                 raise InvalidAddress(message)
         self._topic = topic
         self._items_topic = items_topic

@@ -24,6 +24,8 @@ _WHY = {_FORBIDDEN: "no right to it", _INVALID: "no name that a topic may have"}
 class KnownTopics:
     """Looks a topic up once, over a connection of its own that is closed at once.
 
+    Who asks for a topic while it is looked up waits for that answer; other topics wait for nothing.
+
     Args:
         address: Bootstrap servers, for messages.
         options: Of the producer; what only producers know is left out.
@@ -37,7 +39,8 @@ class KnownTopics:
         self._options = {name: value for name, value in options.items() if name in known}
         self._options["bootstrap_timeout_ms"] = timeout_ms
         self._options["request_timeout_ms"] = timeout_ms
-        self._lock = threading.Lock()
+        # By topic, of which a producer has two.
+        self._locks: dict[str, threading.Lock] = {}
         self._found: set[str] = set()
         # When it was last looked for in vain, and why: who asked before that has the same answer.
         self._failed: dict[str, tuple[float, Callable[[], KafkaUnreachable]]] = {}
@@ -51,7 +54,7 @@ class KnownTopics:
         if topic in self._found:
             return
         asked_at = time.monotonic()
-        with self._lock:
+        with self._locks.setdefault(topic, threading.Lock()):
             if topic in self._found:
                 return
             failed_at, failure = self._failed.get(topic, (asked_at, None))
@@ -62,11 +65,11 @@ class KnownTopics:
             except KafkaError as error:
                 act = f"know the topic {topic!r} within {self._timeout_ms:g} ms"
                 failure = partial(unreachable, self._address, act=act, error=error)
-                self._failed = {topic: (time.monotonic(), failure)}
+                self._failed[topic] = (time.monotonic(), failure)
                 raise failure() from error
             if code in (_UNKNOWN, *_WHY):
                 failure = partial(no_topic, self._address, topic, _WHY.get(code, "none"))
-                self._failed = {topic: (time.monotonic(), failure)}
+                self._failed[topic] = (time.monotonic(), failure)
                 raise failure()
             self._found.add(topic)
 

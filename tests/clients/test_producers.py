@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from headwater_client import (
     ProducerClosed,
     Receipt,
 )
+from headwater_client.topics import KnownTopics
 from local.kafka import KafkaServer
 from state.hashing import partition_of
 from stream import wire
@@ -201,6 +203,9 @@ def test_arguments_that_cannot_work_are_refused(send: Send, kafka: str) -> None:
         ({"delivery_timeout_ms": None}, "delivery_timeout_ms: expected a number, got NoneType"),
         ({"topic": None}, "topic: expected the name of a topic, got NoneType"),
         ({"items_topic": ""}, "items_topic: expected the name of a topic, got an empty text"),
+        ({"topic": "bad name!"}, "topic: expected a name that .* may have .*got 'bad name!'"),
+        ({"items_topic": "."}, r"items_topic: expected a name .*got '\.'"),
+        ({"topic": "a" * 250}, "1 to 249"),
     ):
         with pytest.raises(InvalidAddress, match=named):
             send(kafka, [], **options)
@@ -253,6 +258,26 @@ def test_threads_that_wait_for_a_missing_topic_share_the_answer(kafka: str) -> N
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(ask, range(8)))
     assert len(lookups) <= 2  # One, and one for who came as it ended.
+
+
+def test_a_missing_topic_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_asked, is_other_found = Event(), Event()
+
+    def look_for(_: KnownTopics, name: str) -> int:
+        if name == "there":
+            return 0
+        is_asked.set()
+        return 3 if is_other_found.wait(30) else 0
+
+    monkeypatch.setattr(KnownTopics, "_look_for", look_for)
+    topics = KnownTopics("host:1", {}, timeout_ms=1)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(topics.check, "missing")
+        assert is_asked.wait(30)
+        topics.check("there")
+        is_other_found.set()
+        with pytest.raises(KafkaUnreachable, match="expected the topic 'missing'"):
+            waiting.result()
 
 
 @without_kafka

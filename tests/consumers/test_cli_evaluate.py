@@ -79,6 +79,14 @@ def test_repeats_left_out_are_said(world: Path, tmp_path: Path) -> None:
     log.write_text("".join([*lines, lines[0]]))
     result = CliRunner().invoke(app, ["evaluate", str(log), "--source", "recent", *SMALL])
     assert "1 of 51 events left out" in result.stderr
+    assert "counts it once\n" in result.stderr
+    first = json.loads(lines[0])
+    erase = {"event_id": "gone", "type": "erase", "user_id": first["user_id"], "ts": first["ts"]}
+    log.write_text("".join([*lines, f"{json.dumps(erase)}\n", lines[0]]))
+    result = CliRunner().invoke(app, ["evaluate", str(log), "--source", "recent", *SMALL])
+    # The engine has forgotten that user's ids with the rest (state/event_ids.py).
+    assert "1 of 52 events left out" in result.stderr
+    assert "counts it once, but anew after an erase\n" in result.stderr
 
 
 @pytest.mark.parametrize(

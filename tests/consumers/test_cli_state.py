@@ -114,6 +114,14 @@ def test_a_worker_that_is_gone_does_not_hide_the_next_one() -> None:
     assert gone in result.stderr and "asking the next one" in result.stderr
 
 
+@pytest.mark.parametrize("command", [("explain", "u1", "i1"), ("inspect", "user", "u1")])
+def test_what_asks_a_worker_and_a_log_at_once_is_refused(command: tuple[str, ...]) -> None:
+    with pytest.raises(ConfigurationError, match="--health .* or --log .* got both"):
+        call(*command, "--health", "http://127.0.0.1:1", "--log", "log.jsonl")
+    with pytest.raises(ConfigurationError, match="--items, --set: expected beside --log"):
+        call(*command, "--items", "items.jsonl", "--set", "catalogue.dim=16")
+
+
 def test_neither_worker_nor_log_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="--health"):
         call("explain", "u1", "i1")

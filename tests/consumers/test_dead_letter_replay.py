@@ -222,6 +222,10 @@ def test_a_letter_is_of_one_topic_and_not_of_the_next_of_its_name(kafka: str, to
         assert [(each.offset, each.topic_id) for each in letters] == [
             (1, first), (0, second), (1, second),
         ]  # fmt: skip
+        async with DeadLetterLog(kafka, topic=dead) as log:
+            ids = await log.topic_ids({source})
+            assert await log.topic_ids(set()) == {}
+        assert [each.is_of_another_topic(ids) for each in letters] == [True, False, False]
         report = await replay_letters(
             letters,
             brokers=kafka,

@@ -90,7 +90,8 @@ def test_a_group_with_more_partitions_than_set_cannot_go_on(held: tuple[int, ...
     assert "HEADWATER_TOPICS__PARTITIONS" in found.advice
 
 
-def test_a_group_of_fewer_partitions_hints_at_an_enlarged_topic() -> None:
+def test_a_group_of_fewer_partitions_hints_at_an_enlarged_topic_or_a_new_one() -> None:
     found = judged(facts(committed={0: 10}))["kafka.group.partitions"]
-    assert found.status == "warn" and "was the topic enlarged" in found.text
+    assert found.status == "warn" and "has no offset for partition(s) [1]" in found.text
+    assert "enlarged" in found.text and "made anew" in found.text
     assert "kafka.group.partitions" not in judged(facts(committed={0: 10}, workers=1))

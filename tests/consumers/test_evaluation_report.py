@@ -58,3 +58,11 @@ def test_no_figure_is_cut(
     assert not [line for line in lines if "…" in line and " … " not in line]
     if columns is not None:
         assert max(map(len, lines)) <= int(columns)
+
+
+def test_a_part_without_tests_has_no_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    found = evaluation()
+    for run in found.runs:
+        run["cold_users"] = dict.fromkeys(MEANS, 0)
+    print_evaluation(found)
+    assert ".0000 / .0000" not in capsys.readouterr().out

@@ -218,7 +218,11 @@ def test_a_flag_that_is_none_is_named(tmp_path: Path) -> None:
     ("name", "file", "data", "expected"),
     [
         ("movielens-latest", "ratings.csv", RATINGS.encode() + b"1,2,3,4\n1,\xff,3,4\n",
-         r"line 3: expected text in utf-8 in field 2, got the bytes b'\\xff,3,'"),
+         r"line 3: expected text in utf-8 in column movieId, got the bytes b'\\xff,3,'"),
+        ("movielens-latest", "ratings.csv", RATINGS.encode() + b'"1,2",2,\xff,4\n',
+         r"line 2: expected text in utf-8 in column rating, got"),
+        ("adressa", "20170101", b'{"id": "a, b, \xff"}\n',
+         r"line 1: expected text in utf-8 at byte 15, got"),
         ("movielens-100k", "u.data", b"1\t\xe9\t3\t4\n",
          r"line 1: expected text in utf-8 in column item_id"),
         ("yoochoose", "yoochoose-clicks.dat.gz", b"no gzip",
