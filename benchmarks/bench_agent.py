@@ -42,6 +42,8 @@ NUM_ITEMS = 10_000
 class BeginningLedger:
     """A ledger without a state: everything from the log's start, nothing durable."""
 
+    assignment = 0
+
     async def restore(self, partitions: set[tuple[str, int]]) -> None:
         """Do nothing."""
 

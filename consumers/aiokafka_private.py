@@ -278,6 +278,23 @@ def follow_session(
     coordinator.reset_generation = reset_generation
 
 
+def read_late_failures(consumer: AIOKafkaConsumer) -> None:
+    """Let a commit that nobody waits for any more fail without a traceback on stderr.
+
+    aiokafka shields a commit from whoever gives up on it; what it fails with then is read by
+    nobody, and asyncio says so when the task goes. Who waited has said what was not committed.
+    """
+    coordinator = consumer._coordinator
+    do_commit = coordinator._do_commit_offsets
+
+    def commit(assignment: object, offsets: object) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.ensure_future(do_commit(assignment, offsets))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    coordinator._do_commit_offsets = commit
+
+
 async def _ask_about(
     coordinator: Any, send: Callable[[Any], Awaitable[Any]], lost: tuple[int, str]
 ) -> int:

@@ -27,6 +27,7 @@ from consumers.aiokafka_private import (
     follow_session,
     hand_out_slabs,
     leave_group,
+    read_late_failures,
     stop_consumer,
 )
 from consumers.crash_points import crash_point
@@ -75,6 +76,7 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         hand_out_slabs(consumer, self.source)
         follow_session(consumer, self.consumer.session(), self._end_fenced, self._end_refused)
+        read_late_failures(consumer)
 
     async def _end_fenced(self) -> None:
         asyncio.run_coroutine_threadsafe(self.consumer.on_fenced(), self.parent_loop)
@@ -117,11 +119,17 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek slab partitions to the state's next offsets, the others to committed ones."""
+        state_of = self.consumer.state_assignment()
         wanted = self.consumer.wanted_offsets(self.assignment())
-        offsets: Mapping[TP, int] = await self.call_thread(self._seek, wanted)
+        offsets: Mapping[TP, int] = await self.call_thread(self._seek, wanted, state_of)
         return offsets
 
-    async def _seek(self, wanted: Mapping[TP, int | None]) -> Mapping[TP, int]:
+    async def _seek(self, wanted: Mapping[TP, int | None], state_of: int) -> Mapping[TP, int]:
+        """Seek, unless the group or the state went on to another assignment meanwhile.
+
+        Faust seeks after an assignment, and whenever it finds the flow stopped: such a seek may
+        name offsets of a state that was given up since, and loaded again further back.
+        """
         consumer = self._ensure_consumer()
         assignment, assigned = assignment_of(consumer), consumer.assignment()
         hot = {tp: wanted[TP(*tp)] for tp in assigned if TP(*tp) in wanted}
@@ -132,8 +140,9 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
         if hot:
             begins = await consumer.beginning_offsets(list(hot))
             ends = await consumer.end_offsets(list(hot))
-            if assignment is None or assignment_of(consumer) is not assignment:
-                return {}  # The group went on meanwhile: the next assignment seeks for itself.
+            is_same_state = self.consumer.state_assignment() == state_of
+            if assignment is None or assignment_of(consumer) is not assignment or not is_same_state:
+                return {}  # The next assignment seeks for itself.
             for tp, offset in hot.items():
                 target = begins[tp] if offset is None else offset
                 self.consumer.check_seek(TP(*tp), target, begins[tp], ends[tp])
@@ -172,6 +181,10 @@ class SlabConsumer(stock_driver.Consumer):
 
     def is_slab_topic(self, topic: str) -> bool:
         """Return whether a topic's messages are slabs."""
+        raise NotImplementedError
+
+    def state_assignment(self) -> int:
+        """Return which assignment the state's next offsets are of; on any thread."""
         raise NotImplementedError
 
     def wanted_offsets(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:

@@ -17,7 +17,13 @@ class OffsetLedger(Protocol):
     The life of a partition: ``retain``, ``restore``, then ``next_offset`` and ``durable_offset``
     at any time, then ``release``; after it, ``retain`` and ``restore`` of the next assignment,
     which often names it again.
+
+    Attributes:
+        assignment: Grows with every ``release`` and at the end of every ``restore``: next offsets
+            that were asked for before are those of an old assignment. Read on any thread.
     """
+
+    assignment: int
 
     async def restore(self, partitions: set[tuple[str, int]]) -> None:
         """Load the state of all assigned partitions that is not already in memory.

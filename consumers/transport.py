@@ -106,6 +106,10 @@ class Consumer(SlabConsumer):
         """Return whether a topic's messages are slabs."""
         return topic in self._options.topics
 
+    def state_assignment(self) -> int:
+        """Return which assignment the state's next offsets are of; on any thread."""
+        return self._ledger.assignment
+
     def wanted_offsets(self, partitions: Iterable[TP]) -> Mapping[TP, int | None]:
         """Return where the slab partitions among these read on; None for the log's start."""
         return {

@@ -204,5 +204,5 @@ def compile_kernels() -> None:
     assert len(values[0]) >= FIXED_BYTES
     slab = Slab.from_values(values, topic="headwater-item-signals")
     decode_signals(slab)
-    # Decompressed batches are writable bytes: another compilation.
-    decode_signals(replace(slab, buffer=slab.buffer.copy()))
+    # Batches that were not compressed are bytes that cannot be written to: another compilation.
+    decode_signals(replace(slab, buffer=np.frombuffer(slab.buffer.tobytes(), np.uint8)))

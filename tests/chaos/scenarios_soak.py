@@ -19,7 +19,9 @@ def _kill(world: World, slot: Slot) -> None:
 
 def _stop_and_start(world: World, slot: Slot) -> None:
     slot.is_expected_to_end = True
-    assert slot.worker.stop() == 0, slot.worker.log[-1500:]
+    worker = slot.worker
+    # One that ended by itself a moment ago is being started anew: a signal ends Python then.
+    assert worker.stop() == 0 or not worker.health, worker.log[-1500:]
     world.launch(slot).wait_ready()
 
 

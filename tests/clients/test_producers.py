@@ -484,9 +484,9 @@ def test_what_waits_while_kafka_is_away_arrives_in_order(dying_kafka: KafkaServe
             await producer.like("async", item)
 
     async def run() -> None:
-        async with AsyncEventProducer(server.bootstrap) as tasks:
+        async with AsyncEventProducer(server.bootstrap, delivery_timeout_ms=120_000) as tasks:
             await tasks.like("async", "before")
-            with EventProducer(server.bootstrap) as threads:
+            with EventProducer(server.bootstrap, delivery_timeout_ms=120_000) as threads:
                 threads.like("sync", "before").result(20)
                 server.kill()
                 for item in items:

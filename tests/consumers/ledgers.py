@@ -32,6 +32,7 @@ class MemoryLedger:
         self.slabs: list[Slab] = []
         self.changed = asyncio.Condition()
         self.snapshot_on_release = True
+        self.assignment = 0
 
     async def restore(self, partitions: set[Partition]) -> None:
         self.calls.append(("restore", frozenset(partitions)))
@@ -40,6 +41,7 @@ class MemoryLedger:
             self.values[partition] = list(values)
             if offset is not None:
                 self.next[partition] = self.durable[partition] = offset
+        self.assignment += 1
         await self.touch()
 
     def next_offset(self, topic: str, partition: int) -> int | None:
@@ -50,6 +52,7 @@ class MemoryLedger:
 
     async def release(self, partitions: set[Partition]) -> None:
         self.calls.append(("release", frozenset(partitions)))
+        self.assignment += 1
         if self.snapshot_on_release:
             for partition in partitions:
                 self.snapshot(partition)

@@ -133,6 +133,8 @@ def test_commit_retries_without_end_while_no_coordinator_answers() -> None:
     thread = stock_driver.AIOKafkaConsumerThread
     assert "call_thread(self._commit, offsets)" in source_of(thread.commit)
     assert "await consumer.commit(aiokafka_offsets)" in source_of(thread._commit)
+    # When aiokafka reads what a shielded commit fails with, read_late_failures can go.
+    assert "asyncio.shield(self._do_commit_offsets(assignment, offsets))" in source
 
 
 def test_versions_are_the_ones_that_were_read() -> None:
