@@ -158,7 +158,8 @@ SAMPLES: Mapping[str, Sample] = {
         says="A user: history (newest first), affinities by hashed key with an item of the history "
         "that has it, lengths of the interest vectors, the newest list (in Redis; after `--log` "
         "the one that would be made). An item: its row in the catalogue (`status` is announced, "
-        "provisional, hidden or removed), popularity per half-life (ms), neighbours, and, from "
+        "provisional, hidden or removed), popularity per half-life (ms), neighbours "
+        "(itself where people come back to it; no list of similar items has that), and, from "
         "the worker that owns it, counts per window. Exit code 1 when the id is unknown.",
         answer={
             "user_id": "ann", "is_known": True, "partition": 2, "next_offset": 2222,
