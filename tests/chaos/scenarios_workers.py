@@ -206,12 +206,13 @@ def rebalance_storm(world: World) -> Figures:
     world.wait_durable(300)
     joins, leaves = [], []
     for number in range(4):
+        begin_s = time.monotonic()
         guest = world.add_slot() if number == 0 else guest  # noqa: F821
         if number:
             world.launch(guest)
         guest.worker.wait_ready()
         held = until(lambda: world.partitions_of(guest), "the guest holds partitions")  # noqa: B023
-        joins.append(world.lists.longest_gap(held, time.monotonic() - 10.0))
+        joins.append(world.lists.longest_gap(held, begin_s))
         world.wait_durable(100)
         begin_s = time.monotonic()
         guest.is_expected_to_end = True

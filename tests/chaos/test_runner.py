@@ -229,6 +229,15 @@ def test_only_where_nothing_broke_a_letter_may_not_come_twice(
     assert not World.is_calm(cast(World, world)), "another broker process"
 
 
+def test_letters_of_two_versions_are_equal_in_what_both_say() -> None:
+    older, newer, other = b'{"reason": "a"}', b'{"reason": "a", "id": "t"}', b'{"reason": "b"}'
+    places = {(0, 5)}
+    check_letters({(0, 5): [older, newer]}, places, is_calm=False, is_mixed=True)
+    for copies, is_mixed in (([older, newer], False), ([older, newer, other], True)):
+        with pytest.raises(AssertionError, match="differ"):
+            check_letters({(0, 5): copies}, places, is_calm=False, is_mixed=is_mixed)
+
+
 def test_a_version_that_is_not_there_skips_with_a_reason() -> None:
     with pytest.raises(NotPlayable, match="expected a git history that knows no-such-commit"):
         old_version("no-such-commit")
