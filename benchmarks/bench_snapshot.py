@@ -3,8 +3,9 @@
 Run: ``python benchmarks/bench_snapshot.py [--users 250000] [--items 250000] [--seconds 20]``. Fills
 a user and an item partition, then folds events and frames on one thread, as a worker's state
 thread does, with no snapshots and with them by turns: in each turn with snapshots both partitions
-are frozen, copied and written to a temporary folder one after the other, with a rest as long as
-each took (``Ownership.snapshot_due``). No server. Prints one JSON line.
+are frozen, copied and written to a temporary folder one after the other, with the rests of
+``Ownership.snapshot_due``; a turn should be longer than several of them. No server. Prints one
+JSON line.
 
 ``pause_ms`` is what snapshots take from the state thread at a time, in CPU time, so that a shared
 machine counts nothing twice: freezing or thawing, and what keeping old rows adds to a fold.
@@ -36,11 +37,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from measure_memory import AT_ONCE, ID_BYTES, NOW_MS, fill_catalogue, fill_items, fill_users, spans
 
+from consumers.snapshot_copies import REST
 from consumers.snapshots import SnapshotStore
 from state.frame_columns import FrameColumns
 from state.frozen import FrozenColumns
 from state.item_partition import ItemPartition
 from state.item_partition import compile_kernels as compile_items
+from state.table import Arrays
 from state.user_partition import UserPartition
 from state.warmup import compile_kernels as compile_users
 
@@ -167,7 +170,8 @@ class Snapshots(threading.Thread):
                 return
             started = time.perf_counter()
             offset = partition.next_offset
-            frozen = self._ask(partial(_freeze, partition))
+            spare = partition.spare() if isinstance(partition, ItemPartition) else {}
+            frozen = self._ask(partial(_freeze, partition, spare))
             for _ in frozen.pieces():
                 pass
             copied = time.perf_counter()
@@ -175,7 +179,7 @@ class Snapshots(threading.Thread):
             size = self._store.write(kind, 0, offset, frozen.arrays(), {}, generation=1)
             seconds = time.perf_counter() - started
             self.written.append({"bytes": size, "copy_s": copied - started, "seconds": seconds})
-            self.ending.wait(seconds)
+            self.ending.wait(REST * seconds)
 
     def _ask(self, job: Callable[[], Any]) -> Any:
         answer: Future[Any] = Future()
@@ -183,8 +187,10 @@ class Snapshots(threading.Thread):
         return answer.result()
 
 
-def _freeze(partition: Any) -> Any:
-    return partition.freeze({}) if isinstance(partition, UserPartition) else partition.freeze()
+def _freeze(partition: Any, spare: Arrays) -> Any:
+    if isinstance(partition, UserPartition):
+        return partition.freeze({})
+    return partition.freeze(spare)
 
 
 def turn(

@@ -25,7 +25,7 @@ from consumers.refusals import check_partition, check_snapshot, check_topic_id
 from consumers.signal_publisher import SignalPacer
 from consumers.snapshot_ahead import newest_ahead
 from consumers.snapshot_copies import ITEMS as ITEMS
-from consumers.snapshot_copies import PENDING, SnapshotCopies, split_pending
+from consumers.snapshot_copies import PENDING, REST, SnapshotCopies, split_pending
 from consumers.snapshot_copies import USERS as USERS
 from consumers.snapshot_faults import SnapshotFaults
 from consumers.snapshots import Snapshot, SnapshotStore
@@ -370,9 +370,8 @@ class Ownership:
     async def snapshot_due(self, interval_s: float) -> None:
         """Snapshot the one partition that waits longest, if its interval has passed.
 
-        Where state is so large that snapshots would follow on each other, the store rests after
-        each one for as long as that took: copying, hashing and writing cost folds a core. One
-        that the store did not take is tried again after its interval.
+        Where state is so large that snapshots would follow on each other, there is a ``REST``
+        after each one. One that the store did not take is tried again after its interval.
 
         Raises:
             HeadwaterError: A partition's snapshots have failed for too long.
@@ -390,4 +389,5 @@ class Ownership:
             except SnapshotNotWritten as error:
                 self.faults.failed(oldest, self._kinds[oldest[0]], error)
             ended = time.monotonic()
-            self._rest_until_s = ended + (ended - started)
+            # Most of a long one was waiting for Kafka or the store, which slows no fold.
+            self._rest_until_s = ended + REST * min(ended - started, interval_s)

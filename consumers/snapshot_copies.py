@@ -24,6 +24,9 @@ from stream.engine import Engine
 USERS = "users"
 ITEMS = "items"
 PENDING = "pending."
+# Times as long as a snapshot took, for which none follows: copying, hashing and writing share
+# memory with the folds and slow them while they last.
+REST = 3
 
 
 def split_pending(
@@ -79,7 +82,9 @@ class SnapshotCopies:
 
     async def freeze(self, kind: str, partition: int) -> FrozenPartition:
         """Freeze a partition; every call is followed by :meth:`copy` or :meth:`thaw`."""
-        found, seconds = await self._state.run(self._freeze, kind, partition)
+        items = self._engine.items.get(partition) if kind == ITEMS else None
+        spare = await asyncio.to_thread(items.spare) if items is not None else {}
+        found, seconds = await self._state.run(self._freeze, kind, partition, spare)
         self._on_pause(kind, seconds)
         return found
 
@@ -93,7 +98,7 @@ class SnapshotCopies:
         """Give up what was frozen, soon; also where the caller is cancelled."""
         self._state.executor.submit(self._thaw, kind, partition)
 
-    def _freeze(self, kind: str, partition: int) -> tuple[FrozenPartition, float]:
+    def _freeze(self, kind: str, partition: int, spare: Arrays) -> tuple[FrozenPartition, float]:
         started = time.perf_counter()
         unsent = np.empty(0, np.int32)
         if kind == USERS:
@@ -101,7 +106,7 @@ class SnapshotCopies:
             next_offset, frozen = shard.tables.next_offset, shard.freeze()
         else:
             items = self._engine.items[partition]
-            next_offset, frozen = items.next_offset, items.freeze()
+            next_offset, frozen = items.next_offset, items.freeze(spare)
             if partition in self._pacers:
                 unsent = np.array(self._pacers[partition].rows(), np.int32)
         found = FrozenPartition(next_offset=next_offset, frozen=frozen, unsent_rows=unsent)

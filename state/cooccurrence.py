@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from state.frame_columns import FrameColumns
 from state.item_limits import ItemLimits
-from state.large_arrays import large_zeros
+from state.large_arrays import large_zeros, ready_zeros
 from state.pair_arena import (
     END,
     GENERATION,
@@ -133,6 +133,17 @@ class CoOccurrence:
                 f"lines_{slot}": self.lines[slot * self._arena_lines : self.heads[slot, USED]]
                 for slot in range(len(self.heads))
             },
+        }
+
+    def spare(self) -> Arrays:
+        """Return room for a copy of each newest arena, some more than is in use; see ``freeze``."""
+        first = np.arange(len(self.newest)) * self.num_generations
+        slots = (first + self.newest % self.num_generations)[self.newest >= 0]
+        used = self.heads[slots, USED] - slots * self._arena_lines
+        room = np.minimum(used + (used >> 3), self._arena_lines)
+        return {
+            f"lines_{slot}": ready_zeros((num_lines, LINE_WORDS), np.uint32)
+            for slot, num_lines in zip(slots.tolist(), room.tolist(), strict=True)
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:

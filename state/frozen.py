@@ -35,10 +35,15 @@ class FrozenColumns:
     Args:
         columns: Name to array, the row first; views that stay where they are. A table that grows
             makes new arrays and leaves these alone, so they are right without being kept.
+        spare: Name to an array for :meth:`keep_all` to copy into, where it is long enough: memory
+            that the owner need not wait for (``state.large_arrays.ready_zeros``).
     """
 
-    def __init__(self, columns: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(
+        self, columns: Mapping[str, NDArray[Any]], spare: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
         self._columns = dict(columns)
+        self._spare = dict(spare or {})
         self.num_rows = min((len(each) for each in self._columns.values()), default=0)
         assert all(len(each) == self.num_rows for each in self._columns.values())
         self._is_kept = np.zeros(self.num_rows, np.bool_)
@@ -67,7 +72,11 @@ class FrozenColumns:
             return
         self._is_kept[first:] = True
         rest = slice(first, self.num_rows)
-        self._kept.append((rest, {name: _copy(each[rest]) for name, each in self._columns.items()}))
+        kept = {
+            name: _copy(each[rest], self._spare.pop(name, None))
+            for name, each in self._columns.items()
+        }
+        self._kept.append((rest, kept))
 
     def pieces(self) -> Iterator[int]:
         """Copy the columns piece by piece; give the bytes of each after it was copied."""
@@ -98,6 +107,7 @@ class Frozen:
         arrays: The table's arrays by name.
         groups: Names of those that are copied later, by group and in the order of copying.
         finish: Makes a snapshot's arrays of these, run by :meth:`arrays`.
+        spare: For any of the arrays, see :class:`FrozenColumns`.
     """
 
     def __init__(
@@ -105,9 +115,14 @@ class Frozen:
         arrays: Mapping[str, NDArray[Any]],
         groups: Mapping[str, Sequence[str]],
         finish: Callable[[Arrays], Arrays] = lambda arrays: arrays,
+        spare: Mapping[str, NDArray[Any]] | None = None,
     ) -> None:
+        spare = spare or {}
         self.groups = {
-            group: FrozenColumns({name: arrays[name] for name in names})
+            group: FrozenColumns(
+                {name: arrays[name] for name in names},
+                {name: spare[name] for name in names if name in spare},
+            )
             for group, names in groups.items()
         }
         later = {name for names in groups.values() for name in names}
@@ -143,8 +158,10 @@ def index_groups(prefix: str) -> dict[str, list[str]]:
     }
 
 
-def _copy(array: NDArray[Any]) -> NDArray[Any]:
-    """Copy into huge pages where there are any: most of a copy's time is page faults."""
-    copy = large_zeros(array.shape, array.dtype.type)
+def _copy(array: NDArray[Any], spare: NDArray[Any] | None) -> NDArray[Any]:
+    """Copy into memory that is there, else into huge pages: page faults take most of the time."""
+    if spare is None or len(spare) < len(array):
+        spare = large_zeros(array.shape, array.dtype.type)
+    copy = spare[: len(array)]
     copy[...] = array
     return copy

@@ -19,9 +19,9 @@ from state.table import Arrays
 
 
 class FrozenItems(Frozen):
-    """The arrays of ``ItemPartition.arrays`` as of now."""
+    """The arrays of ``ItemPartition.arrays`` as of now; ``spare`` as of ``ItemPartition.spare``."""
 
-    def __init__(self, arrays: Arrays) -> None:
+    def __init__(self, arrays: Arrays, spare: Arrays) -> None:
         heads, newest = arrays["pairs.heads"], arrays["pairs.newest"]
         is_newest = heads[:, GENERATION] == np.repeat(newest, len(heads) // len(newest))
         # The newest generations change next: copied first, their arenas need not be kept.
@@ -35,6 +35,7 @@ class FrozenItems(Frozen):
                 "headers": ["pairs.headers"],
                 "counts": ["counts.tiles", "counts.newest_minutes", "counts.last_touched_ms"],
             },
+            spare=spare,
         )
 
     def before_ids(self, ids: IdIndex, frame: FrameColumns) -> None:

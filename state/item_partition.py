@@ -289,12 +289,20 @@ class ItemPartition:
             **with_prefix("pairs", self.pairs.arrays(self._num_rows)),
         }
 
-    def freeze(self) -> Frozen:
+    def spare(self) -> Arrays:
+        """Return memory for :meth:`freeze`, made on any thread: folds then do not wait for it."""
+        return with_prefix("pairs", self.pairs.spare())
+
+    def freeze(self, spare: Arrays | None = None) -> Frozen:
         """Return the state as of now; it stays so while frames go on coming (``state.frozen``).
 
         Whoever freezes again leaves what was frozen before to be thrown away.
+
+        Args:
+            spare: What :meth:`spare` returned, used up by this; without it the first fold that
+                counts pairs waits for the system to clear the memory of its copies.
         """
-        self._frozen = FrozenItems(self.arrays())
+        self._frozen = FrozenItems(self.arrays(), spare or {})
         return self._frozen
 
     def thaw(self) -> None:

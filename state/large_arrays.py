@@ -36,3 +36,14 @@ def large_zeros(shape: tuple[int, ...], dtype: type[Scalar]) -> NDArray[Scalar]:
     pages = np.frombuffer(memory, np.uint8)
     start = -pages.ctypes.data % _HUGE_PAGE_BYTES
     return pages[start : start + num_bytes].view(dtype).reshape(shape)
+
+
+def ready_zeros(shape: tuple[int, ...], dtype: type[Scalar]) -> NDArray[Scalar]:
+    """Return zeros whose memory is committed: who writes them does not wait for the system.
+
+    >>> ready_zeros((2, 3), np.int32).tolist()
+    [[0, 0, 0], [0, 0, 0]]
+    """
+    zeros = large_zeros(shape, dtype)
+    zeros.fill(0)
+    return zeros

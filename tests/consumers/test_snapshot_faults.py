@@ -6,6 +6,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable, Coroutine, Iterator
+from types import SimpleNamespace
 
 import fsspec
 import pytest
@@ -95,6 +96,38 @@ def test_a_failed_try_waits_for_its_interval(objects: FlakyMemory, state: WorkTh
 
     run(scenario, Owner(objects.url, state))
     assert objects.num_asked == 1
+
+
+@pytest.mark.parametrize(("took_s", "rest_s"), [(2.0, 6.0), (600.0, 30.0)])
+def test_after_a_snapshot_there_is_a_rest_of_three_times_its_length_or_three_intervals(
+    objects: FlakyMemory,
+    state: WorkThread,
+    monkeypatch: pytest.MonkeyPatch,
+    took_s: float,
+    rest_s: float,
+) -> None:
+    now_s = 1e6
+
+    async def scenario(owner: Owner) -> None:
+        nonlocal now_s
+        ownership, tries = owner.ownership, 0
+
+        async def snapshot(_key: tuple[str, int]) -> None:
+            nonlocal now_s, tries
+            now_s, tries = now_s + took_s, tries + 1
+
+        monkeypatch.setattr("consumers.ownership.time", SimpleNamespace(monotonic=lambda: now_s))
+        monkeypatch.setattr(ownership, "snapshot", snapshot)
+        ownership.held[KEY].tried_at_s = 0.0
+        await ownership.snapshot_due(10.0)
+        now_s += rest_s - 0.1
+        await ownership.snapshot_due(10.0)
+        assert tries == 1
+        now_s += 0.2
+        await ownership.snapshot_due(10.0)
+        assert tries == 2
+
+    run(scenario, Owner(objects.url, state))
 
 
 def test_snapshots_that_fail_for_too_long_end_the_worker_with_a_line(

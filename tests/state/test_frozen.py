@@ -23,13 +23,15 @@ ROWS = st.lists(st.integers(-2, 12), max_size=6)
 @given(
     num_rows=st.integers(0, 9),
     steps=st.lists(st.one_of(ROWS, st.just("all"), st.just("copy")), max_size=12),
+    num_spare=st.one_of(st.none(), st.integers(0, 12)),
 )
 def test_any_order_of_keeping_changing_and_copying_gives_the_columns_as_they_were(
-    num_rows: int, steps: list[Any]
+    num_rows: int, steps: list[Any], num_spare: int | None
 ) -> None:
     wide = np.arange(3 * num_rows, dtype=np.int64).reshape(num_rows, 3)
     narrow = np.arange(num_rows, dtype=np.uint8)
-    frozen = FrozenColumns({"wide": wide, "narrow": narrow})
+    spare = {} if num_spare is None else {"wide": np.full((num_spare, 3), 7, np.int64)}
+    frozen = FrozenColumns({"wide": wide, "narrow": narrow}, spare)
     expected = wide.copy(), narrow.copy()
     pieces = frozen.pieces()
     for number, step in enumerate(steps):
@@ -65,10 +67,27 @@ def test_rows_that_were_copied_before_they_change_are_not_kept() -> None:
     assert len(frozen._kept) == 1
 
 
-def freeze(partition: Any) -> Frozen:
+def test_rows_are_kept_in_the_memory_that_was_made_for_them() -> None:
+    partition, records = ITEMS.make(), ITEMS.records(1)
+    ITEMS.apply(partition, records, 0, 60)
+    spare = partition.spare()
+    newest = [name for name, each in spare.items() if len(each)]
+    assert newest and all(name.startswith("pairs.lines_") for name in newest)
+
+    frozen = partition.freeze(spare)
+    ITEMS.apply(partition, records, 60, 90)
+
+    kept = {name: each for name in newest for _, columns in frozen.groups[name]._kept
+            for each in columns.values()}  # fmt: skip
+    assert kept, "no arena changed"
+    for name, each in kept.items():
+        assert np.shares_memory(each, spare[name])
+
+
+def freeze(partition: Any, *, is_spare: bool = False) -> Frozen:
     if isinstance(partition, UserPartition):
         return partition.freeze({})
-    frozen: Frozen = partition.freeze()
+    frozen: Frozen = partition.freeze(partition.spare() if is_spare else None)
     return frozen
 
 
@@ -119,7 +138,7 @@ def test_a_snapshot_is_the_state_at_its_offset_while_folds_go_on(
     table.apply(partition, records, 0, at)
     expected = {name: np.array(each) for name, each in partition.arrays().items()}
 
-    frozen = freeze(partition)
+    frozen = freeze(partition, is_spare=draw.random() < 0.5)
     pieces = frozen.pieces()
     begin = at
     while begin < len(records):
