@@ -233,7 +233,8 @@ def judge_never_seen(world: World, verdicts: Verdicts) -> None:
     """Judge what must never be seen, also of a scenario that was not played to its end."""
     if not world.scenario.may_lose_snapshots:
         verdicts.take("I2", [*world.commits.ahead, *world.offsets.ahead])
-    verdicts.take("I4", world.lists.went_back)
+    if not world.scenario.may_lose_lists:
+        verdicts.take("I4", world.lists.went_back)
     logs = {worker.log_path.name: worker.log for worker in world.deployment.workers}
     verdicts.take("I10", [name for name, log in logs.items() if PERSON in log or THING in log])
     wrong = {worker.log_path.name: _why_wrong(worker) for worker in world.deployment.workers}

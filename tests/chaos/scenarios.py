@@ -44,6 +44,8 @@ class Scenario:
         rests_on_redis: Whether reads must be answered throughout (I9); False where Redis itself is
             away for a while.
         may_lose_snapshots: Whether it breaks durable snapshots, so that I2 cannot be asked.
+        may_lose_lists: Whether Redis itself forgets lists that readers have seen, so that I4 cannot
+            be asked.
         broker: Properties of a Kafka of its own; None for the one that all share.
         redis: Properties of its Redis (every scenario has a Redis of its own).
         settings: Settings of its workers by their environment name without the prefix.
@@ -57,6 +59,7 @@ class Scenario:
     settles: bool = True
     rests_on_redis: bool = True
     may_lose_snapshots: bool = False
+    may_lose_lists: bool = False
     broker: Mapping[str, str | int] | None = None
     redis: Mapping[str, str | int] = field(default_factory=dict)
     settings: Mapping[str, object] = field(default_factory=dict)
