@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -157,9 +159,7 @@ class _Search:
         self._now_ms = now_ms
         self._tell = tell
         self._count = 0
-        # As it stands in JSON, whoever wrote it.
-        text = user_id.decode()
-        self._quoted = {json.dumps(text).encode(), json.dumps(text, ensure_ascii=False).encode()}
+        self._quoted = _quoted(user_id.decode())
 
     async def interactions(self) -> tuple[Erased | None, StoreFinding]:
         """Find the last erase, and what of the user lies before and after it."""
@@ -234,7 +234,7 @@ class _Search:
         )
 
     def _is_in(self, value: bytes | None) -> bool:
-        return value is not None and any(quoted in value for quoted in self._quoted)
+        return value is not None and self._quoted.search(value) is not None
 
     async def _records(self, topic: str) -> AsyncIterator[Any]:
         """Yield every record of a topic up to its present ends; none where there is no topic."""
@@ -273,6 +273,24 @@ def _add(seen: _Seen, time_ms: int, *, is_after: bool) -> None:
         seen.newest_ms = max(seen.newest_ms, time_ms)
 
 
+def _quoted(text: str) -> re.Pattern[bytes]:
+    r"""Return what finds a text as a JSON string, whichever characters its writer escaped.
+
+    >>> all(_quoted("a+\u00e9").search(each.encode()) for each in ('"a+é"', r'"a\u002B\u00e9"'))
+    True
+    """
+    return re.compile(b'"%b"' % b"".join(map(_written, text)))
+
+
+def _written(character: str) -> bytes:
+    """Return what matches one character of a JSON string in each way that it may be written."""
+    units = character.encode("utf-16-be").hex()
+    escaped = "".join(rf"\\u(?i:{units[at : at + 4]})" for at in range(0, len(units), 4))
+    plain = re.escape(json.dumps(character, ensure_ascii=False)[1:-1])
+    others = (r"\\/",) if character == "/" else ()
+    return "(?:{})".format("|".join((plain, escaped, *others))).encode()
+
+
 def _is_erase(value: bytes | None, user_id: bytes) -> bool:
     try:
         event = json.loads(value or b"")
@@ -289,13 +307,17 @@ def _look_at_snapshots(settings: Settings, user_id: bytes, erased: Erased | None
     """Look for the id in every snapshot that is kept, newest and older."""
     store = "snapshots"
     keep = settings.worker.snapshots_kept
-    folder = settings.data_dir / "snapshots"
-    if not settings.worker.snapshots and not folder.is_dir():
-        text = f"there is none in {folder}: run this where the workers keep theirs"
-        return StoreFinding(store=store, status="none", found=0, until_ms=None, text=text)
-    snapshots = make_snapshot_store(settings)
+    place = settings.worker.snapshots or str(settings.data_dir / "snapshots")
+    folder = place.removeprefix("file://")
+    is_missing = "://" not in folder and not Path(folder).is_dir()  # A store would make it.
+    snapshots = None if is_missing else make_snapshot_store(settings)
+    names = snapshots.all_names(USERS) if snapshots is not None else []
+    if snapshots is None or not names:
+        where = folder if snapshots is None else snapshots.place
+        text = f"not looked at: there is none in {where}; run this where the workers keep theirs"
+        return StoreFinding(store=store, status="unknown", found=0, until_ms=None, text=text)
     older = wrong = back = unread = 0
-    for name in snapshots.all_names(USERS):
+    for name in names:
         try:
             arrays = snapshots.read(name)
         except (SnapshotInvalid, SnapshotSchema, OSError):

@@ -126,8 +126,8 @@ class LocalFolder:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     path.unlink()
                     removed += 1
-            except (BlockingIOError, FileNotFoundError):
-                continue  # Its writer lives, or has just finished.
+            except OSError:
+                continue  # Its writer lives, has just finished, or it is not ours to remove.
         if removed:
             logger.warning("removed %d unfinished snapshots of writers that died", removed)
 

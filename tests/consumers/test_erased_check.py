@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from consumers.configuration import make_snapshot_store
-from consumers.erased_check import Erased, _holds, _is_erase, _look_at_snapshots, verify_erased
+from consumers.erased_check import (
+    Erased,
+    _holds,
+    _is_erase,
+    _look_at_snapshots,
+    _quoted,
+    verify_erased,
+)
 from local.ports import free_port
 from state import snapshot
 from state.id_index import IdIndex
@@ -76,10 +83,33 @@ def test_a_snapshot_that_cannot_be_read_is_not_taken_for_one_without_the_user(
     assert finding.status == "unknown" and finding.text.startswith("1 cannot be read")
 
 
-def test_no_folder_is_said_and_not_made(tmp_path: Path) -> None:
-    finding = _look_at_snapshots(Settings(data_dir=tmp_path / "none"), b"ann", GONE)
-    assert finding.status == "none" and "run this where" in finding.text
-    assert not (tmp_path / "none").exists()
+@pytest.mark.parametrize("name", ["", "none", "file://none", "empty"])
+def test_a_place_without_snapshots_was_not_looked_at_and_is_not_made(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    settings = Settings(data_dir=tmp_path / "data", worker={"snapshots": name})
+    finding = _look_at_snapshots(settings, b"ann", GONE)
+    assert finding.status == "unknown" and "run this where" in finding.text
+    assert [each.name for each in tmp_path.iterdir()] == ["empty"]
+
+
+ID = 'a+/"\\é\U0001f600\t'
+# As Python, JavaScript, PHP and .NET write it.
+WRITTEN = (
+    json.dumps(ID),
+    json.dumps(ID, ensure_ascii=False),
+    json.dumps(ID).replace("/", r"\/"),
+    r'"a\u002B/\u0022\\\u00E9\uD83D\uDE00\t"',
+)
+
+
+@pytest.mark.parametrize("text", WRITTEN)
+def test_an_id_is_found_whichever_of_its_characters_are_escaped(text: str) -> None:
+    assert json.loads(text) == ID
+    assert _quoted(ID).search(f'{{"user_id": {text}}}'.encode())
+    assert not _quoted(ID).search(text.replace("a", "b").encode())
 
 
 def test_only_an_erase_of_the_user_is_one() -> None:
