@@ -13,6 +13,7 @@ import gc
 gc.disable()  # What is imported stays; to look through it again and again costs a sixth of it.
 
 import logging
+from importlib.metadata import version
 
 import typer
 from aiokafka.errors import KafkaError
@@ -64,9 +65,22 @@ app.command("verify-erased")(cli_erased.verify_erased_user)
 app.add_typer(cli_dead_letters.app, name="dead-letters", no_args_is_help=True)
 
 
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"headwater {version('headwater')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     log_level: str = typer.Option("INFO", help="DEBUG, INFO, WARNING or ERROR; logs go to stderr."),
+    _version: bool = typer.Option(
+        False,
+        "--version",
+        help="Print the version and end.",
+        callback=_print_version,
+        is_eager=True,
+    ),
 ) -> None:
     """Set up logging for every command."""
     level = logging.getLevelNamesMapping().get(log_level.upper())

@@ -10,6 +10,7 @@ import difflib
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -129,9 +130,28 @@ def differing(settings: Settings) -> dict[str, object]:
 
 
 def make_snapshot_store(settings: Settings) -> SnapshotStore:
-    """Open the snapshot store; a folder is made where it is missing."""
-    place = settings.worker.snapshots or settings.data_dir / "snapshots"
-    return SnapshotStore(place, keep=settings.worker.snapshots_kept)
+    """Open the snapshot store; a folder is made where it is missing.
+
+    Raises:
+        ConfigurationError: The place is none, or ends with the worker.
+    """
+    return SnapshotStore(snapshot_place(settings), keep=settings.worker.snapshots_kept)
+
+
+def snapshot_place(settings: Settings) -> Path | str:
+    """Return the folder or the URL of the snapshots.
+
+    Raises:
+        ConfigurationError: It ends with the worker.
+    """
+    place = settings.worker.snapshots
+    if "memory://" in place:
+        message = (
+            "HEADWATER_WORKER__SNAPSHOTS: expected a place that outlives the worker, got "
+            f"{place}, which is its own memory: name a folder or an object store"
+        )
+        raise ConfigurationError(message)
+    return place or settings.data_dir / "snapshots"
 
 
 def make_engine(settings: Settings, *, partitions: int | None = None) -> Engine:

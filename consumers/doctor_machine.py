@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
+from consumers.configuration import snapshot_place
 from consumers.findings import Finding
 from consumers.rankers import load_network
 from consumers.snapshot_objects import ObjectFolder
@@ -198,10 +199,10 @@ def _release(text: str) -> tuple[int, ...]:
 
 def look_at_snapshots(settings: Settings) -> Finding:
     """Find out whether snapshots can be written, or, in an object store, be listed."""
-    place = settings.worker.snapshots.removeprefix("file://")
-    if "://" not in place:
-        return look_at_folder(Path(place or settings.data_dir / "snapshots"))
     try:
+        place = str(snapshot_place(settings)).removeprefix("file://")
+        if "://" not in place:
+            return look_at_folder(Path(place))
         files = ObjectFolder(place)
         num_objects = len(files.list())
     except (ConfigurationError, ServerUnreachable) as error:

@@ -165,6 +165,9 @@ def _password(secret: SecretStr | None, path: Path | None, prefix: str) -> str |
         message = f"expected {prefix}PASSWORD or {prefix}PASSWORD_FILE, got both"
         raise ConfigurationError(message)
     if secret is not None:
+        if not secret.get_secret_value():
+            message = f"{prefix}PASSWORD: expected a password, got an empty one: unset it for none"
+            raise ConfigurationError(message)
         return secret.get_secret_value()
     if path is None:
         return None
@@ -175,12 +178,23 @@ def _password(secret: SecretStr | None, path: Path | None, prefix: str) -> str |
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         message = f"{prefix}PASSWORD_FILE: expected a file that can be read, got {path}: {why}"
         raise ConfigurationError(message) from None
-    if not text or "\n" in text or len(text) > _MAX_PASSWORD_BYTES:
-        message = f"{prefix}PASSWORD_FILE: expected one line with a password in {path}, got " + (
-            "several lines or too many bytes" if text else "nothing"
-        )
+    if fault := _fault_of(text):
+        message = f"{prefix}PASSWORD_FILE: expected one line with a password in {path}, got {fault}"
         raise ConfigurationError(message)
     return text
+
+
+def _fault_of(text: str) -> str:
+    """Return what keeps a file's text from being a password, or nothing."""
+    if not text:
+        return "nothing"
+    if "\n" in text or len(text) > _MAX_PASSWORD_BYTES:
+        return "several lines or too many bytes"
+    if text.startswith("\ufeff"):
+        return "a byte order mark before it: save the file without one"
+    if "\0" in text:
+        return "a NUL character: is it UTF-16, or cut off?"
+    return ""
 
 
 def _context(

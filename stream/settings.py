@@ -63,7 +63,7 @@ class WorkerSettings(_Group):
     snapshots: str = Field(
         "",
         description="Where snapshots lie: a folder or a URL (file://, s3://, any that fsspec "
-        "opens); empty is `snapshots` in HEADWATER_DATA_DIR.",
+        "opens and that outlives the worker); empty is `snapshots` in HEADWATER_DATA_DIR.",
     )
     snapshots_kept: int = Field(2, ge=1, le=100, description="Snapshots kept per partition.")
     snapshots_timeout_s: float = Field(

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from consumers.configuration import load_settings
+from consumers.configuration import load_settings, make_snapshot_store
 from consumers.doctor_machine import (
     judge_cuda,
     judge_packages,
     look_at_folder,
     look_at_machine,
+    look_at_snapshots,
 )
 from consumers.findings import Finding
+from stream.errors import ConfigurationError
 
 
 def by_check(findings: list[Finding]) -> dict[str, Finding]:
@@ -54,6 +56,15 @@ def test_a_folder_that_cannot_be_written_names_the_setting(tmp_path: Path) -> No
     (tmp_path / "file").write_text("")
     found = look_at_folder(tmp_path / "file" / "snapshots")
     assert found.status == "fail" and "HEADWATER_DATA_DIR" in found.advice
+
+
+@pytest.mark.parametrize("place", ["memory://snapshots", "simplecache::memory://snapshots"])
+def test_snapshots_that_end_with_the_worker_are_refused(place: str) -> None:
+    settings = load_settings([f"worker.snapshots={place}"])
+    with pytest.raises(ConfigurationError, match="WORKER__SNAPSHOTS: .*outlives the worker"):
+        make_snapshot_store(settings)
+    found = look_at_snapshots(settings)
+    assert found.status == "fail" and "outlives the worker" in found.text
 
 
 def test_weights_that_do_not_load_are_a_failure(tmp_path: Path) -> None:

@@ -63,7 +63,17 @@ def test_a_password_comes_from_a_file_without_its_line_end(tmp_path: Path) -> No
     assert redis("redis://h/0", user="ann", password_file=path)["password"] == f" {MARK} "
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"one\ntwo\n", b"\xff", b"x" * 5_000])
+def test_an_empty_password_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="KAFKA_SECURITY__PASSWORD: expected a password"):
+        kafka(protocol="SASL_PLAINTEXT", user="ann", password="")
+    with pytest.raises(ConfigurationError, match="REDIS_SECURITY__PASSWORD: .* unset it"):
+        redis("redis://h/0", user="ann", password="")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"\n", b"one\ntwo\n", b"\xff", b"x" * 5_000, b"\xef\xbb\xbfone\n", b"o\0n\0e\0"],
+)
 def test_a_password_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "password"
     if content is not None:
