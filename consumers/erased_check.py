@@ -19,7 +19,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
-from consumers.configuration import make_snapshot_store
+from consumers.configuration import make_snapshot_store, snapshot_place
 from consumers.dead_letter_log import decode_letter, open_consumer, unreachable
 from consumers.ownership import USERS
 from consumers.redis_client import connect_redis, redis_failure
@@ -307,8 +307,7 @@ def _look_at_snapshots(settings: Settings, user_id: bytes, erased: Erased | None
     """Look for the id in every snapshot that is kept, newest and older."""
     store = "snapshots"
     keep = settings.worker.snapshots_kept
-    place = settings.worker.snapshots or str(settings.data_dir / "snapshots")
-    folder = place.removeprefix("file://")
+    folder = str(snapshot_place(settings)).removeprefix("file://")
     is_missing = "://" not in folder and not Path(folder).is_dir()  # A store would make it.
     snapshots = None if is_missing else make_snapshot_store(settings)
     names = snapshots.all_names(USERS) if snapshots is not None else []
