@@ -144,7 +144,8 @@ def snapshot_place(settings: Settings) -> Path | str:
     Raises:
         ConfigurationError: It ends with the worker.
     """
-    place = settings.worker.snapshots
+    # fsspec has both for folders, and writes there neither whole nor to the disk.
+    place = settings.worker.snapshots.removeprefix("file://").removeprefix("local://")
     if "memory://" in place:
         message = (
             "HEADWATER_WORKER__SNAPSHOTS: expected a place that outlives the worker, got "

@@ -200,7 +200,7 @@ def _release(text: str) -> tuple[int, ...]:
 def look_at_snapshots(settings: Settings) -> Finding:
     """Find out whether snapshots can be written, or, in an object store, be listed."""
     try:
-        place = str(snapshot_place(settings)).removeprefix("file://")
+        place = str(snapshot_place(settings))
         if "://" not in place:
             return look_at_folder(Path(place))
         files = ObjectFolder(place)

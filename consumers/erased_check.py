@@ -307,7 +307,7 @@ def _look_at_snapshots(settings: Settings, user_id: bytes, erased: Erased | None
     """Look for the id in every snapshot that is kept, newest and older."""
     store = "snapshots"
     keep = settings.worker.snapshots_kept
-    folder = str(snapshot_place(settings)).removeprefix("file://")
+    folder = str(snapshot_place(settings))
     is_missing = "://" not in folder and not Path(folder).is_dir()  # A store would make it.
     snapshots = None if is_missing else make_snapshot_store(settings)
     names = snapshots.all_names(USERS) if snapshots is not None else []

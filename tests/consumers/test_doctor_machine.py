@@ -67,6 +67,13 @@ def test_snapshots_that_end_with_the_worker_are_refused(place: str) -> None:
     assert found.status == "fail" and "outlives the worker" in found.text
 
 
+@pytest.mark.parametrize("protocol", ["", "file://", "local://"])
+def test_a_folder_by_any_name_is_written_as_one(tmp_path: Path, protocol: str) -> None:
+    settings = load_settings([f"worker.snapshots={protocol}{tmp_path}/here"])
+    assert make_snapshot_store(settings).place == f"{tmp_path}/here"
+    assert "can be written" in look_at_snapshots(settings).text
+
+
 def test_weights_that_do_not_load_are_a_failure(tmp_path: Path) -> None:
     base = [f"data_dir={tmp_path}"]
     assert by_check(look_at_machine(load_settings(base)))["weights"].status == "info"
