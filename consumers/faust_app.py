@@ -22,6 +22,7 @@ from consumers.group_session import GroupSession
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES
 from consumers.transport import SlabOptions
+from stream.errors import ConfigurationError
 from stream.slab import Slab
 
 logger = logging.getLogger(__name__)
@@ -135,10 +136,14 @@ def create_app(
         commit_interval_s: How often durable offsets that have grown are committed.
         request_timeout_s: Bound on one request to a broker.
         **faust_settings: Further settings of :class:`faust.App`; they win over the ones here.
+
+    Raises:
+        ConfigurationError: The folder cannot be made.
     """
     # The entry point in pyproject does this for an installed Headwater, this line for a checkout.
     TRANSPORTS.aliases.setdefault("slab", "consumers.transport:Transport")
     _raise_record_logging()
+    _make_folder(data_dir)
     settings: dict[str, Any] = {
         **_ALWAYS,
         "broker": [URL(f"slab://{broker.strip()}") for broker in brokers.split(",")],
@@ -172,6 +177,18 @@ def hand_slabs_over(app: App, accept: Callable[[Slab], Awaitable[None]]) -> None
                 event.ack()
 
         app.agent(app.slab_topic(topic), name=topic)(hand_over)
+
+
+def _make_folder(data_dir: Path) -> None:
+    """Make Faust's folder: it does so itself, but not what holds it."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        message = (
+            f"HEADWATER_DATA_DIR: expected a folder that is there or can be made, got {data_dir}: "
+            f"{error.strerror or error}"
+        )
+        raise ConfigurationError(message) from error
 
 
 def _raise_record_logging() -> None:

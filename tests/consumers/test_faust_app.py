@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from consumers.faust_app import App, create_app, run_app
-from stream.errors import LogGap
+from stream.errors import ConfigurationError, LogGap
 from tests.consumers.ledgers import MemoryLedger
 
 # Never waited for when all is well.
@@ -103,6 +103,19 @@ def test_members_hear_of_a_hand_over_within_a_second_however_long_a_session_is(
         session_timeout_s=session_timeout_s,
     )
     assert app.conf.broker_heartbeat_interval == pytest.approx(interval_s)
+
+
+def test_a_folder_for_data_is_made_with_what_holds_it_or_named(tmp_path: Path) -> None:
+    """With snapshots in an object store nobody else makes it."""
+
+    def create(data_dir: Path) -> None:
+        create_app(brokers="b:1", group="g", topics=[], ledger=MemoryLedger({}), data_dir=data_dir)
+
+    create(tmp_path / "not" / "there" / "faust")
+    assert (tmp_path / "not" / "there" / "faust").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="HEADWATER_DATA_DIR: .*file/faust: Not a dir"):
+        create(tmp_path / "file" / "faust")
 
 
 def test_a_worker_that_holds_no_partition_stays_in_its_group(tmp_path: Path) -> None:
