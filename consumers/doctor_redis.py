@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from consumers.addresses import speaks_kafka, why_silent
 from consumers.findings import Finding
@@ -33,6 +33,10 @@ async def look_at_redis(settings: Settings, url: str | None, *, timeout_s: float
         ]
     try:
         info = await _read_info(settings, url, timeout_s)
+    except NoPermissionError:
+        advice = "ask as a user who may INFO, as `operator` of docker/redis/users.acl.example does"
+        text = "it answers; its role, memory and mode are not known: this user may not ask INFO"
+        return [Finding(check="redis.reachable", status="warn", text=text, advice=advice)]
     except ConfigurationError as error:
         return [
             Finding(check="redis.reachable", status="fail", text=str(error), advice="correct it")

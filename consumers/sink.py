@@ -97,6 +97,7 @@ class RedisSink:
         self._slots = asyncio.Semaphore(max_pipelines)
         self._counts: Counter[str] = Counter()
         self.num_script_loads = 0
+        self._is_refusal_told = False
         # A script of this worker's own: of several workers each must notice a server that is not
         # the one it wrote to, also when another has loaded scripts there before.
         write_list = f"-- {secrets.token_hex(8)}\n{WRITE_LIST}"
@@ -199,10 +200,21 @@ class RedisSink:
                 for key in keys:
                     pipeline.exists(key)
                 found = await pipeline.execute()
-        except _WORLD:
+        except _WORLD as error:
+            self._tell_refused(reply_of(error))
             return None
         is_missing: NDArray[np.bool_] = np.array(found, np.int64) == 0
         return is_missing
+
+    def _tell_refused(self, reply: Reply) -> None:
+        """Say once that our user may not ask what is gone: an outage passes, this stays."""
+        if reply is not Reply.REFUSED or self._is_refusal_told:
+            return
+        self._is_refusal_told = True
+        logger.warning(
+            "expected Redis to let us ask EXISTS of our keys, it does not: what it loses is written"
+            " again only where users act. Has its user +exists (docker/redis/users.acl.example)?"
+        )
 
     async def _write(
         self, batch: RecommendationBatch, keys: Sequence[Command], generated_at_ms: int

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from consumers.configuration import load_settings
 from consumers.doctor_redis import judge_redis, look_at_redis
@@ -101,6 +102,18 @@ def test_a_real_replica_and_a_wrong_password(redis_server: Callable[..., RedisSe
     assert f"127.0.0.1:{primary.port}" in look(replica.url)["redis.role"].advice
     wrong = primary.url.replace("redis://", "redis://nobody:wrong@")
     assert look(wrong)["redis.security"].status == "fail"
+
+
+@pytest.mark.redis
+def test_a_user_who_may_not_ask_for_more_knows_that_it_answers(
+    redis_server: Callable[..., RedisServer],
+) -> None:
+    server = redis_server()
+    with Redis.from_url(server.url) as admin:
+        admin.execute_command("ACL", "SETUSER", "ann", "on", "nopass", "~*", "+@all", "-info")
+    (found,) = look(server.url.replace("redis://", "redis://ann:any@")).values()
+    assert (found.check, found.status) == ("redis.reachable", "warn")
+    assert "INFO" in found.text and "operator" in found.advice
 
 
 @pytest.mark.kafka

@@ -251,6 +251,20 @@ def test_a_wrong_password_is_reported_as_refused(redis_server):
     client.close()
 
 
+def test_who_may_not_ask_what_is_gone_is_told_once_without_ids(redis_server, caplog):
+    server = redis_server()
+    client = Redis.from_url(server.url)
+    client.execute_command("ACL", "SETUSER", "ann", "on", "nopass", "~*", "+@all", "-exists")
+
+    async def ask(sink):
+        return [await sink.find_missing([list_keys(b"u-marked")[0]]) for _ in range(2)]
+
+    assert with_sink(server.url.replace("redis://", "redis://ann:any@"), ask) == [None, None]
+    (said,) = [each.getMessage() for each in caplog.records if "EXISTS" in each.getMessage()]
+    assert "+exists" in said and "u-marked" not in caplog.text
+    client.close()
+
+
 def test_a_server_that_does_not_answer_costs_a_bounded_time():
     async def run():
         release = asyncio.Event()
