@@ -205,9 +205,14 @@ def look_at_snapshots(settings: Settings) -> Finding:
             return look_at_folder(Path(place))
         files = ObjectFolder(place)
         num_objects = len(files.list())
+        is_there = bool(num_objects) or files.has_bucket()
     except (ConfigurationError, ServerUnreachable) as error:
         advice = "see HEADWATER_WORKER__SNAPSHOTS, and the driver's credentials"
         return Finding(check="snapshots", status="fail", text=str(error), advice=advice)
+    if not is_there:
+        text = f"{files.place}: expected its bucket to be there, found none"
+        advice = "make it, or correct HEADWATER_WORKER__SNAPSHOTS"
+        return Finding(check="snapshots", status="fail", text=text, advice=advice)
     text = f"{files.place}: can be listed, {num_objects} objects"
     return Finding(check="snapshots", status="ok", text=text, advice="")
 

@@ -65,6 +65,15 @@ class ObjectFolder:
             return []  # A prefix without objects is not there.
         return [str(path).rsplit("/", 1)[-1] for path in paths]
 
+    def has_bucket(self) -> bool:
+        """Say whether what holds the prefix is there: a misspelt bucket lists like an empty one.
+
+        Raises:
+            ServerUnreachable: The store does not answer.
+        """
+        bucket = self._root.lstrip("/").split("/")[0]
+        return bool(self._ask(lambda: self._objects.exists(bucket)))
+
     def read(self, name: str) -> bytes:
         """Return an object; FileNotFoundError where it is gone.
 

@@ -16,6 +16,7 @@ from consumers.doctor_machine import (
 )
 from consumers.findings import Finding
 from stream.errors import ConfigurationError
+from tests.consumers.snapshot_places import s3
 
 
 def by_check(findings: list[Finding]) -> dict[str, Finding]:
@@ -72,6 +73,15 @@ def test_a_folder_by_any_name_is_written_as_one(tmp_path: Path, protocol: str) -
     settings = load_settings([f"worker.snapshots={protocol}{tmp_path}/here"])
     assert make_snapshot_store(settings).place == f"{tmp_path}/here"
     assert "can be written" in look_at_snapshots(settings).text
+
+
+def test_a_bucket_that_is_not_there_is_no_empty_one(tmp_path: Path) -> None:
+    with s3(tmp_path) as place:
+        found = look_at_snapshots(load_settings([f"worker.snapshots={place.url}"]))
+        assert found.status == "ok" and "0 objects" in found.text
+        wrong = place.url.replace("s3://", "s3://no-")
+        found = look_at_snapshots(load_settings([f"worker.snapshots={wrong}"]))
+        assert found.status == "fail" and "bucket" in found.text
 
 
 def test_weights_that_do_not_load_are_a_failure(tmp_path: Path) -> None:
