@@ -17,7 +17,7 @@ from importlib.metadata import version
 
 import typer
 from aiokafka.errors import KafkaError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from consumers import (
     cli_checks,
@@ -122,7 +122,7 @@ def run() -> None:
     except ConfigurationError as error:
         errors.print(f"headwater: {error}", markup=False)
         raise SystemExit(2) from None
-    except (HeadwaterError, KafkaError, RedisError, OSError) as error:
+    except (HeadwaterError, KafkaError, RedisError, RedisClusterException, OSError) as error:
         errors.print(f"headwater: {_told(error)}", markup=False)
         raise SystemExit(1) from None
 
@@ -131,7 +131,8 @@ def _told(error: Exception) -> str:
     """Return what an error of the world says; our own say what to do, of others we say it."""
     if isinstance(error, HeadwaterError):
         return str(error)
-    kinds = {KafkaError: "Kafka", RedisError: "Redis", OSError: "the system"}
+    redis = dict.fromkeys((RedisError, RedisClusterException), "Redis")
+    kinds = {KafkaError: "Kafka", **redis, OSError: "the system"}
     who = next(name for kind, name in kinds.items() if isinstance(error, kind))
     # A TimeoutError, of which OSError is a base, often says nothing.
     what, name = str(error), type(error).__name__

@@ -17,12 +17,11 @@ from typing import Any, Literal
 import numpy as np
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
-from redis.exceptions import RedisError
 
 from consumers.configuration import make_snapshot_store, snapshot_place
 from consumers.dead_letter_log import decode_letter, open_consumer, unreachable
 from consumers.ownership import USERS
-from consumers.redis_client import connect_redis, redis_failure
+from consumers.redis_client import REDIS_ERRORS, connect_redis, redis_failure
 from consumers.security import kafka_options, redis_options
 from consumers.sink_keys import list_keys
 from consumers.topics import count_partitions
@@ -372,7 +371,7 @@ async def _look_at_redis(
     try:
         has_list = bool(await client.exists(key))
         left_ms = int(await client.pttl(tombstone))
-    except (RedisError, OSError) as error:
+    except REDIS_ERRORS as error:
         raise redis_failure(error) from error
     finally:
         await client.aclose()

@@ -7,9 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from consumers.redis_client import connect_redis, redis_failure
+from consumers.redis_client import REDIS_ERRORS, connect_redis, redis_failure
 from consumers.security import NO_OPTIONS
 
 TRENDING_KEY = "rec:trending"
@@ -65,7 +63,7 @@ async def _read_first(
             if found:
                 return decode_list(key, found)
         return None
-    except (RedisError, OSError) as error:
+    except REDIS_ERRORS as error:
         raise redis_failure(error) from error
     finally:
         await client.aclose()

@@ -14,10 +14,10 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from redis.exceptions import RedisError
 
 from consumers.configuration import make_answers
 from consumers.lists import decode_list, place_in_list
+from consumers.redis_client import REDIS_ERRORS
 from consumers.state_thread import WorkThread
 from stream.answers import StateAnswers
 from stream.errors import PartitionElsewhere
@@ -96,7 +96,7 @@ class StateQuestions:
         key = f"rec:{{{user.decode()}}}"
         try:
             found = await self._read_list(key)
-        except (RedisError, OSError) as error:
+        except REDIS_ERRORS as error:
             return {"list": None, "list_error": f"Redis did not answer ({error})"}
         return {"list": decode_list(key, found) if found else None}
 

@@ -13,10 +13,18 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+)
 
 from consumers.security import NO_OPTIONS
 from stream.errors import ConfigurationError, ServerRefused, ServerUnreachable
+
+# What Redis, or the way to it, may do to a call. A cluster's errors are no RedisError.
+REDIS_ERRORS = (RedisError, RedisClusterException, OSError)
 
 
 class _PackingConnection(AbstractConnection):
@@ -106,7 +114,7 @@ async def check_redis(client: Redis | RedisCluster, *, timeout_ms: int = 5_000) 
     try:
         async with asyncio.timeout(timeout_ms / 1_000):
             await client.ping()
-    except (RedisError, OSError) as error:  # TimeoutError is an OSError.
+    except REDIS_ERRORS as error:  # TimeoutError is an OSError.
         raise redis_failure(error) from error
 
 
@@ -125,6 +133,11 @@ def redis_failure(error: BaseException) -> ServerUnreachable:
                 f"({cause.verify_message.rstrip('.')}): did HEADWATER_REDIS_SECURITY__CA_FILE "
                 "sign it?"
             )
+    if isinstance(error, RedisClusterException):
+        return ServerUnreachable(
+            f"expected a Redis Cluster, came none that we may ask ({error}): is it one "
+            "(HEADWATER_SINK__CLUSTER), does a node answer, has our user +cluster|slots +command?"
+        )
     return ServerUnreachable(
         f"expected Redis to answer, it did not ({str(error) or type(error).__name__}): is "
         "HEADWATER_REDIS right, rediss:// where it wants TLS and only there?"

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -310,6 +310,37 @@ class RedisSink:
                 await asyncio.sleep(wait_ms / 1_000)
 
     async def _execute(self, commands: Sequence[Command]) -> Sequence[object]:
+        """Run commands; one answer or error per command.
+
+        On a cluster there is a pipeline per node: where a node is away, redis-py gives up the
+        answers of the others, too.
+        """
+        answers: list[object] = [None] * len(commands)
+
+        async def run(part: Sequence[int]) -> None:
+            found = await self._execute_part([commands[index] for index in part])
+            for index, answer in zip(part, found, strict=True):
+                answers[index] = answer
+
+        await asyncio.gather(*map(run, await self._by_node(commands)))
+        return answers
+
+    async def _by_node(self, commands: Sequence[Command]) -> Sequence[Sequence[int]]:
+        """Part commands by who has their slot; all together where that is not known."""
+        nodes: dict[str, list[int]] = defaultdict(list)
+        if not isinstance(self._client, RedisCluster):
+            return [range(len(commands))]
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._client.initialize()
+            cluster: Any = self._client  # Its annotations want keys to be str.
+            for index, (_, _, _, key, *_) in enumerate(commands):
+                nodes[cluster.get_node_from_key(key).name].append(index)
+        except _WORLD:
+            return [range(len(commands))]
+        return list(nodes.values())
+
+    async def _execute_part(self, commands: Sequence[Command]) -> Sequence[object]:
         """Run one pipeline; one answer or error per command, an error of all for all."""
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -343,7 +374,9 @@ class RedisSink:
         """Drop idle connections, so that names resolve again and roles are asked for anew."""
         try:
             if isinstance(self._client, RedisCluster):
-                await self._client.aclose()
+                # Not closed: it would begin with one node of its choice, and fail with that one.
+                async with asyncio.timeout(self._timeout_s):
+                    await self._client.nodes_manager.initialize()
             else:
                 await self._client.connection_pool.disconnect(inuse_connections=False)
         except _WORLD as error:

@@ -5,16 +5,20 @@ import asyncio
 import numpy as np
 import pytest
 
-from consumers.redis_client import connect_redis
+from consumers.redis_client import check_redis, connect_redis
 from consumers.sink import RedisSink
 from consumers.sink_keys import list_keys, slot_tags
 from consumers.sink_replies import Reply
 from state.tombstones import NUM_SLOTS, slot_of
 from stream.candidates import SOURCES, RecommendationBatch
+from stream.errors import ServerUnreachable
 from stream.versions import erase_version
+from tests.containers import FOLDER
 from tests.redis_cluster import NUM_NODES, joined_primaries
 
 pytestmark = pytest.mark.redis
+
+EXAMPLE = FOLDER / "redis" / "users.acl.example"
 
 
 def batch_of(users, *, next_offset):
@@ -122,10 +126,39 @@ def test_a_dead_node_fails_its_own_lists_only(cluster):
     async def use(sink):
         await sink.write(batch_of(users, next_offset=1), generated_at_ms=1)
         servers[1].kill()
-        return (await sink.write(batch_of(users, next_offset=2), generated_at_ms=1)).is_answered
+        # Again and again: the first write finds connections that break, later ones find none.
+        return [
+            (await sink.write(batch_of(users, next_offset=number), generated_at_ms=1)).is_answered
+            for number in range(2, 5)
+        ]
 
-    is_answered = with_sink(servers[0], use, max_attempts=2)
-    assert is_answered.tolist() == (~is_lost).tolist()
+    for is_answered in with_sink(servers[0], use, max_attempts=2):
+        assert is_answered.tolist() == (~is_lost).tolist()
+
+
+def test_a_user_without_the_rights_of_a_cluster_is_told_them_and_with_them_writes(cluster):
+    servers, clients = cluster
+    rules = (EXAMPLE.read_text().split("user headwater ")[1]).splitlines()[0].split()
+    for client in clients:
+        known = [each for each in rules if "setinfo" not in each]
+        client.execute_command("ACL", "SETUSER", "headwater", *known)
+    url = f"redis://headwater:WORKER-PASSWORD@127.0.0.1:{servers[0].port}/0"
+
+    async def check():
+        await check_redis(made := connect_redis(url, is_cluster=True))
+        report = await RedisSink(made, epoch=1).write(
+            batch_of([b"u1"], next_offset=1), generated_at_ms=1
+        )
+        await made.aclose()
+        return kinds(report)
+
+    with pytest.raises(
+        ServerUnreachable, match=r"HEADWATER_SINK__CLUSTER.*\+cluster\|slots \+command"
+    ):
+        asyncio.run(check())
+    for client in clients:
+        client.execute_command("ACL", "SETUSER", "headwater", "+cluster|slots", "+command")
+    assert asyncio.run(check()) == [Reply.ACCEPTED]
 
 
 def test_a_plain_client_against_a_cluster_reports_moved(cluster):
