@@ -16,7 +16,7 @@ import logging
 from importlib.metadata import version
 
 import typer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from redis.exceptions import RedisClusterException, RedisError
 
 from consumers import (
@@ -37,6 +37,7 @@ gc.freeze()
 gc.enable()
 
 _LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "numba")
+_OF_THE_WORLD = (KafkaError, ConsumerStoppedError, RedisError, OSError)
 
 app = typer.Typer(
     help="Headwater: streaming recommendations. Events in by Kafka, lists out by Redis.",
@@ -99,9 +100,17 @@ def _root(
 
 
 def _without_trace(record: logging.LogRecord) -> bool:
-    """Drop the trace of an error that explains itself; Faust logs one for whatever crashes."""
-    if record.exc_info and isinstance(record.exc_info[1], HeadwaterError | None):
+    """Drop the trace of an error that explains itself; Faust logs one for whatever crashes.
+
+    Of an error of Kafka, Redis or the system that a library logs its text is kept: a trace would
+    say where in the library it came up. What else fails is a defect, whose trace is wanted.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HeadwaterError | None):
         record.exc_info = None
+    elif isinstance(error, _OF_THE_WORLD) and record.name.split(".")[0] in _LIBRARIES:
+        told = f"{record.getMessage()} ({type(error).__name__}: {error})"
+        record.msg, record.args, record.exc_info = told, (), None
     return True
 
 

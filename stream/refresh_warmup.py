@@ -31,9 +31,7 @@ def compile_kernels() -> None:
     catalogue.put(ItemColumns.of([b"a", b"b"], created_at_ms=[1, 2]))
     for num_users in (1, 2):
         users = _same_users(num_users, limits.dim)
-        for half_life_ms in (None, limits.half_lives_ms[0]):
-            retrieval = RetrievalLimits(trending_half_life_ms=half_life_ms)
-            candidates = retrieve(users, catalogue, limits=retrieval)
+        candidates = retrieve(users, catalogue, limits=RetrievalLimits())
         inputs = gather(users, candidates, catalogue)
         count = len(inputs)
         scores = RankerScores(

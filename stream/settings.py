@@ -224,11 +224,10 @@ class RetrievalSettings(_Group):
     item_cf_smoothing: float = Field(
         2.0, ge=0.0, le=1e6, description="Added to both items' interactions, item-CF."
     )
-    trending_half_life_ms: int | None = Field(
-        None, description="Half-life (ms) that trending ranks by; none fuses all of them."
-    )
     trending_weights: tuple[float, ...] = Field(
-        (), description="Weight per half-life in the fusion of trending; empty weighs all alike."
+        (),
+        description="Weight per half-life in trending, each of the same mass; empty is their "
+        "fourth roots: an event counts about as age^-3/4.",
     )
 
 

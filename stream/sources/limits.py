@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from stream.candidates import SOURCES
@@ -34,10 +35,8 @@ class RetrievalLimits:
         interest_session_weight: Share of the session vector in the interest query, [0, 1]; the
             rest is the long vector's.
         interest_block_items: Items per product block; bounds scratch to B x block x 4 bytes.
-        trending_half_life_ms: Rank by this half-life alone (one of the catalogue's); None fuses
-            all of them.
-        trending_weights: Weight per catalogue half-life in the fusion; empty = all 1.
-        trending_k: Constant of the reciprocal ranks.
+        trending_weights: Weight per catalogue half-life, each of the same mass; empty = their
+            fourth roots.
         trending_depth: Length of the shared trending list, before a user's own are skipped.
         fresh_pool: How many of the newest live items the fresh source draws from.
         fresh_jitter: Share of a user's own deterministic shuffle in the fresh order, [0, 1]: it
@@ -60,9 +59,7 @@ class RetrievalLimits:
     item_cf_smoothing: float = 2.0
     interest_session_weight: float = 0.5
     interest_block_items: int = 4096
-    trending_half_life_ms: int | None = None
     trending_weights: tuple[float, ...] = ()
-    trending_k: float = 20.0
     trending_depth: int = 1000
     fresh_pool: int = 300
     fresh_jitter: float = 0.5
@@ -85,6 +82,13 @@ class RetrievalLimits:
             if getattr(self, name) < 1:
                 message = f"Expected {name} of at least 1; got {getattr(self, name)}."
                 raise ConfigurationError(message)
+        if self.trending_weights and not (
+            min(self.trending_weights) >= 0.0 and 0.0 < sum(self.trending_weights) < math.inf
+        ):
+            message = (
+                f"Expected trending_weights of at least 0, one above; got {self.trending_weights}."
+            )
+            raise ConfigurationError(message)
         for name in ("interest_session_weight", "fresh_jitter"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 message = f"Expected {name} in [0, 1]; got {getattr(self, name)}."

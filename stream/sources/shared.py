@@ -1,10 +1,16 @@
 """Lists that all users share: what trends and what is fresh, made once per bucket of event time.
 
-Trending is the reciprocal-rank fusion (Cormack, Clarke and Buettcher, 2009,
-https://doi.org/10.1145/1571941.1572114) of the items' popularity at several half-lives, each
-decayed to now: the scale of decay belongs to the log, so none is chosen. Order under decay does
-not need the decayed value: ``log2(popularity) - (now - time) / half_life`` in float64 orders alike
-and never underflows, however short the half-life.
+Trending orders items by the intensity of a self-exciting process whose memory is a sum of
+exponentials: what an item was worth lately, strength per hour, at several half-lives at once,
+
+    score = sum over half-lives h of  weight_h * popularity_h * ln 2 / h,  decayed to now.
+
+``ln 2 / h`` gives each half-life the same mass. By default one weighs as its fourth root, so that
+an event counts about as age to the power of -3/4 from the shortest to the longest (Hardiman,
+Bercot and Bouchaud, 2013, https://doi.org/10.1140/epjb/e2013-40107-3, make a power law of
+exponentials in this way): the scale of decay belongs to the log, so none is chosen. Sums are taken
+in logarithms and never underflow, however short the half-lives. What was read after the moment of
+a list counts as read then.
 """
 
 from __future__ import annotations
@@ -17,6 +23,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from state.item_limits import HOUR_MS
 from stream.errors import ConfigurationError
 from stream.sources.best import push_best, sort_best
 
@@ -109,6 +116,7 @@ class PopularityColumns(NamedTuple):
         values: float32 (N, P), decayed to ``times_ms``.
         times_ms: int64 (N,).
         half_lives_ms: float64 (P,).
+        rates: float64 (P,), what a unit of popularity is worth per hour.
         hashes: uint64 (N,), hash of each row's id.
     """
 
@@ -116,6 +124,7 @@ class PopularityColumns(NamedTuple):
     values: NDArray[np.float32]
     times_ms: NDArray[np.int64]
     half_lives_ms: NDArray[np.float64]
+    rates: NDArray[np.float64]
     hashes: NDArray[np.uint64]
 
 
@@ -127,12 +136,12 @@ def _trending(
     limits: RetrievalLimits,
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     half_lives_ms = np.asarray(catalogue.limits.half_lives_ms, np.float64)
-    chosen = limits.trending_half_life_ms
-    weights = np.asarray(limits.trending_weights or (1.0,) * len(half_lives_ms), np.float64)
-    if len(weights) != len(half_lives_ms) or (chosen and chosen not in half_lives_ms):
+    default = (half_lives_ms / half_lives_ms[0]) ** 0.25
+    weights = np.asarray(limits.trending_weights or default, np.float64)
+    if len(weights) != len(half_lives_ms):
         message = (
-            f"Expected one trending weight per half-life and a chosen one out of "
-            f"{half_lives_ms.astype(np.int64).tolist()} ms; got {weights.tolist()}, {chosen}."
+            f"Expected one trending weight per half-life of "
+            f"{half_lives_ms.astype(np.int64).tolist()} ms; got {weights.tolist()}."
         )
         raise ConfigurationError(message)
     columns = PopularityColumns(
@@ -140,71 +149,42 @@ def _trending(
         values=catalogue.popularity,
         times_ms=catalogue.popularity_time_ms,
         half_lives_ms=half_lives_ms,
+        rates=weights * np.log(2.0) / half_lives_ms * HOUR_MS,
         hashes=hashes,
     )
-    size = min(limits.trending_depth, len(live_rows))
-    rows = np.empty(size, np.int32)
-    scores = np.empty(size, np.float64)
-    if chosen:
-        column = int(np.flatnonzero(half_lives_ms == chosen)[0])
-        size = _most_popular(columns, column, now_ms, rows, scores)
-        # A list carries decayed popularity itself; what underflows keeps its place in the order.
-        values = np.maximum(np.exp2(scores[:size]), np.finfo(np.float32).tiny)
-        return rows[:size], values.astype(np.float32)
-    sums = np.zeros(len(catalogue.is_live), np.float64)
-    size = _fuse_half_lives(columns, weights, limits.trending_k, now_ms, sums, rows, scores)
-    return rows[:size], scores[:size].astype(np.float32)
+    rows = np.empty(min(limits.trending_depth, len(live_rows)), np.int32)
+    keys = np.empty(len(rows), np.float64)
+    size = _most_popular(columns, now_ms, rows, keys)
+    # What underflows keeps its place in the order.
+    values = np.maximum(np.exp2(keys[:size]), np.finfo(np.float32).tiny)
+    return rows[:size], values.astype(np.float32)
 
 
 @njit(cache=True, nogil=True)
 def _most_popular(
-    columns: PopularityColumns,
-    column: int,
-    now_ms: int,
-    rows: NDArray[np.int32],
-    keys: NDArray[np.float64],
+    columns: PopularityColumns, now_ms: int, rows: NDArray[np.int32], keys: NDArray[np.float64]
 ) -> int:
-    """Fill the most popular rows at one half-life with their log2 of decayed popularity."""
-    half_life_ms = columns.half_lives_ms[column]
+    """Fill the rows that trend most with log2 of their score, best first; return how many."""
+    half_lives_ms, rates = columns.half_lives_ms, columns.rates
+    logs = np.empty(len(rates), np.float64)
     size = 0
     for row in columns.live_rows:
-        value = columns.values[row, column]
-        if value > 0.0:
-            elapsed = float(now_ms - columns.times_ms[row])
-            key = np.log2(float(value)) - elapsed / half_life_ms
-            size = push_best(keys, rows, size, key, row, columns.hashes)
+        elapsed = float(max(now_ms - columns.times_ms[row], 0))
+        most = -np.inf
+        for column in range(len(rates)):
+            value = rates[column] * float(columns.values[row, column])
+            logs[column] = -np.inf
+            if value > 0.0:
+                logs[column] = np.log2(value) - elapsed / half_lives_ms[column]
+            most = max(most, logs[column])
+        if most == -np.inf:
+            continue
+        total = 0.0
+        for column in range(len(rates)):
+            total += np.exp2(logs[column] - most)
+        size = push_best(keys, rows, size, most + np.log2(total), row, columns.hashes)
     sort_best(keys, rows, size, columns.hashes)
     return size
-
-
-@njit(cache=True, nogil=True)
-def _fuse_half_lives(
-    columns: PopularityColumns,
-    weights: NDArray[np.float64],
-    k: float,
-    now_ms: int,
-    sums: NDArray[np.float64],
-    rows: NDArray[np.int32],
-    scores: NDArray[np.float64],
-) -> int:
-    """Fill the best rows of the fusion over all half-lives; sums float64 (N,) comes zeroed."""
-    touched = np.empty(len(rows) * len(weights), np.int32)
-    num_touched = 0
-    for column in range(len(weights)):
-        if weights[column] <= 0.0:
-            continue
-        size = _most_popular(columns, column, now_ms, rows, scores)
-        for place in range(size):
-            row = rows[place]
-            if sums[row] == 0.0:
-                touched[num_touched] = row
-                num_touched += 1
-            sums[row] += weights[column] / (k + 1.0 + place)
-    num_best: int = 0
-    for row in touched[:num_touched]:
-        num_best = push_best(scores, rows, num_best, sums[row], row, columns.hashes)
-    sort_best(scores, rows, num_best, columns.hashes)
-    return num_best
 
 
 @njit(cache=True, nogil=True)

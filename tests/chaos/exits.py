@@ -55,7 +55,9 @@ def why_wrong(
     why = "" if code is None else _why_no_end(code, log, signals, may_crash, was_ready)
     if why or may_trace or _TRACE not in log:
         return why
-    return f"logged a traceback: {log[log.index(_TRACE) :][:300]!r}"
+    trace = log[log.index(_TRACE) :].splitlines()
+    ending = next((at for at, each in enumerate(trace[1:], 1) if each[:1].strip()), len(trace) - 1)
+    return f"logged a traceback: {trace[1:3]} ... {trace[ending : ending + 3]}"[:1500]
 
 
 def _why_no_end(

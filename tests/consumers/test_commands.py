@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import logging
 
 import pytest
-from aiokafka.errors import KafkaTimeoutError
+from aiokafka.errors import ConsumerStoppedError, KafkaTimeoutError, OffsetOutOfRangeError
 from redis.exceptions import ResponseError
 
 from consumers import commands
@@ -45,3 +46,27 @@ def test_whatever_ends_a_command_is_one_line_with_what_to_do(
     assert told.startswith("headwater: ") and line in told and told.count("\n") == 1
     is_ours = isinstance(error, ServerUnreachable | ConfigurationError)
     assert is_ours or "'headwater doctor' looks for the reason" in told
+
+
+@pytest.mark.parametrize(
+    ("logger", "error", "line"),
+    [
+        ("faust.transport", OffsetOutOfRangeError({"t": 7}), "OffsetOutOfRangeError: "),
+        ("mode.services", ConsumerStoppedError(), "ConsumerStoppedError: "),
+        ("aiokafka.conn", ConnectionResetError(104, "reset 100%"), "[Errno 104] reset 100%"),
+        ("faust.app", ServerUnreachable("expected Kafka"), "Crashed: 50%"),
+        ("mode.services", KeyError("a defect"), None),
+        ("consumers.app", OSError("ours"), None),
+    ],
+)
+def test_of_an_error_of_the_world_libraries_log_a_line_and_no_trace(
+    logger: str, error: Exception, line: str | None
+) -> None:
+    record = logging.LogRecord(
+        logger, logging.ERROR, "file.py", 1, "Crashed: %d%%", (50,), (type(error), error, None)
+    )
+    assert commands._without_trace(record)
+    told = record.getMessage()
+    assert told.startswith("Crashed: 50%")
+    assert (record.exc_info is None) == (line is not None)
+    assert line is None or line in told

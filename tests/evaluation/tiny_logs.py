@@ -87,7 +87,7 @@ def small_pipeline(
     retrieval = RetrievalLimits(
         sources=sources,
         allow_repeats=allow_repeats,
-        trending_half_life_ms=30 * 86_400_000,
+        trending_weights=(0.0, 0.0, 0.0, 0.0, 1.0),
         shared_bucket_ms=1,
     )
     return Pipeline(

@@ -113,29 +113,31 @@ def recent(world: World, users: UserBatch, b: int, limits: RetrievalLimits) -> R
 
 def trending_list(world: World, now_ms: int, limits: RetrievalLimits) -> Ranked:
     half_lives = world.limits.half_lives_ms
-    weights = limits.trending_weights or (1.0,) * len(half_lives)
-    sums: dict[int, float] = {}
-    for column, half_life_ms in enumerate(half_lives):
-        keys = {}
-        for row in np.flatnonzero(world.is_live).tolist():
-            value = float(world.popularity[row, column])
+    weights = limits.trending_weights or [(each / half_lives[0]) ** 0.25 for each in half_lives]
+    hour_ms = 3_600_000
+    keys = {}
+    for row in np.flatnonzero(world.is_live).tolist():
+        elapsed = max(now_ms - int(world.popularity_time_ms[row]), 0)
+        logs = []
+        for column, half_life_ms in enumerate(half_lives):
+            rate = weights[column] * math.log(2.0) / half_life_ms * hour_ms
+            value = rate * float(world.popularity[row, column])
             if value > 0:
-                elapsed = now_ms - int(world.popularity_time_ms[row])
-                keys[row] = math.log2(value) - elapsed / half_life_ms
-        ranked = best(world, keys, limits.trending_depth)
-        if limits.trending_half_life_ms == half_life_ms:
-            return [(row, np.float32(2.0 ** keys[row])) for row, _ in ranked]
-        for place, (row, _) in enumerate(ranked):
-            if weights[column] > 0:
-                gain = weights[column] / (limits.trending_k + 1.0 + place)
-                sums[row] = sums.get(row, 0.0) + gain
-    return best(world, sums, limits.trending_depth)
+                logs.append(math.log2(value) - elapsed / half_life_ms)
+        if logs:
+            most = max(logs)
+            keys[row] = most + math.log2(sum(math.exp2(each - most) for each in logs))
+    tiny = float(np.finfo(np.float32).tiny)
+    ranked = best(world, keys, limits.trending_depth)
+    return [(row, np.float32(max(math.exp2(keys[row]), tiny))) for row, _ in ranked]
 
 
 def trending(world: World, users: UserBatch, b: int, limits: RetrievalLimits) -> Ranked:
+    bucket_ms = limits.shared_bucket_ms
+    end_of_bucket_ms = (int(users.now_ms[b]) // bucket_ms + 1) * bucket_ms - 1
     found = [
         (row, score)
-        for row, score in trending_list(world, int(users.now_ms[b]), limits)
+        for row, score in trending_list(world, end_of_bucket_ms, limits)
         if allowed(world, users, b, row, limits)
     ]
     return found[: limits.max_per_source]

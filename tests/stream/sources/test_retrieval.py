@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -244,9 +245,10 @@ def test_an_item_from_the_future_is_not_fresh() -> None:
 def test_one_half_life_can_be_chosen() -> None:
     world = make_world(40, live=1.0)
     users = make_users(world, histories=[[]])
-    for half_life_ms in HALF_LIVES_MS:
+    for chosen in range(len(HALF_LIVES_MS)):
+        weights = tuple(float(place == chosen) for place in range(len(HALF_LIVES_MS)))
         limits = RetrievalLimits(
-            sources=("trending",), trending_half_life_ms=half_life_ms, shared_bucket_ms=1
+            sources=("trending",), trending_weights=weights, shared_bucket_ms=1
         )
         found = listed(retrieve(users, world, limits=limits), 0, "trending")
         expected = oracle.trending(world, users, 0, limits)
@@ -295,6 +297,9 @@ def test_users_of_several_moments_each_get_their_own() -> None:
         {"max_per_source": 65_536},
         {"max_candidates": 0},
         {"fresh_jitter": 1.5},
+        {"trending_weights": (0.0, 0.0)},
+        {"trending_weights": (1.0, -1.0)},
+        {"trending_weights": (1.0, math.nan)},
     ],
 )
 def test_limits_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
@@ -302,8 +307,23 @@ def test_limits_that_cannot_work_are_refused(wrong: dict[str, object]) -> None:
         RetrievalLimits(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"trending_weights": (1.0,)}, {"trending_half_life_ms": 12_345}])
-def test_trending_settings_must_fit_the_catalogue(wrong: dict[str, object]) -> None:
+def test_trending_weights_must_fit_the_catalogue() -> None:
     world = make_world(5)
     with pytest.raises(ConfigurationError, match="half-life"):
-        retrieve(make_users(world), world, limits=RetrievalLimits(**wrong))  # type: ignore[arg-type]
+        retrieve(make_users(world), world, limits=RetrievalLimits(trending_weights=(1.0,)))
+
+
+def test_trending_counts_an_event_at_every_scale_with_the_same_mass() -> None:
+    world = make_world(3, live=1.0)
+    half_lives = world.limits.half_lives_ms
+    world.popularity[:] = 0.0
+    world.popularity_time_ms[:] = NOW_MS
+    world.popularity[0, 0] = 1.0  # One event just now, by the shortest half-life.
+    world.popularity[1, -1] = 2 * half_lives[-1] / half_lives[0]  # Twice as much by the longest.
+    equal = (1.0,) * len(half_lives)
+    limits = RetrievalLimits(sources=("trending",), shared_bucket_ms=1, trending_weights=equal)
+    users = make_users(world, histories=[[]])
+    found = listed(retrieve(users, world, limits=limits), 0, "trending")
+    assert [row for row, _ in found] == [1, 0]
+    per_hour = math.log(2.0) / half_lives[0] * 3_600_000
+    np.testing.assert_allclose([each for _, each in found], [2 * per_hour, per_hour], rtol=1e-6)
