@@ -135,7 +135,10 @@ def make_snapshot_store(settings: Settings) -> SnapshotStore:
     Raises:
         ConfigurationError: The place is none, or ends with the worker.
     """
-    return SnapshotStore(snapshot_place(settings), keep=settings.worker.snapshots_kept)
+    worker = settings.worker
+    return SnapshotStore(
+        snapshot_place(settings), keep=worker.snapshots_kept, timeout_s=worker.store_timeout_s
+    )
 
 
 def snapshot_place(settings: Settings) -> Path | str:

@@ -8,7 +8,6 @@ state, and writes it again. Absent: reading and writing of snapshots.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -141,7 +140,7 @@ class LostSnapshots:
     async def _newest(self) -> Mapping[tuple[str, int], int] | None:
         """Return what the store holds; None where it does not answer, which is told once."""
         try:
-            newest = await asyncio.to_thread(self._store.newest_offsets)
+            newest = await self._store.calls.run(self._store.newest_offsets)
         except ServerUnreachable as error:
             if not self._is_away:
                 logger.warning("%s; asked again at every interval", error)

@@ -174,7 +174,7 @@ class Ownership:
         kind = self._kinds[topic]
         pending: Mapping[str, NDArray[Any]] = {}
         if snapshot is None:
-            broken = await asyncio.to_thread(self._store.names, kind, partition)
+            broken = await self._store.calls.run(self._store.names, kind, partition)
             self.num_unusable[kind] += len(broken)
             begin = (await self._offsets.beginnings({key}))[key]
             self.lost.refuse_gap(key, begin=begin, committed=held.committed)
@@ -357,7 +357,7 @@ class Ownership:
         }
         generation = self._generation
         try:
-            await asyncio.to_thread(
+            await self._store.calls.run(
                 self._store.write, kind, partition, next_offset, arrays, meta, generation=generation
             )
         except (OSError, ServerUnreachable) as error:

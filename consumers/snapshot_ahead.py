@@ -17,7 +17,7 @@ async def newest_ahead(
     """
 
     def read(place: int) -> asyncio.Task[Snapshot | None]:
-        return asyncio.create_task(asyncio.to_thread(store.newest_valid, *wanted[place]))
+        return asyncio.create_task(store.calls.run(store.newest_valid, *wanted[place]))
 
     ahead = read(0) if wanted else None
     try:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from consumers.crash_points import crash_point
 from consumers.snapshot_folder import LocalFolder
 from consumers.snapshot_objects import ObjectFolder
+from consumers.store_calls import StoreCalls
 from state.snapshot import Piece, SnapshotInvalid, SnapshotSchema, decode, encode
 from stream.errors import ConfigurationError, StateMismatch
 
@@ -156,17 +157,20 @@ class SnapshotStore:
         place: A folder, made where missing, or a URL.
         keep: Snapshots kept per kind and partition; at least 2, so that a broken newest one has
             one before it.
+        timeout_s: How long a call by way of ``calls`` may take.
 
     Attributes:
         place: For a person, without secrets.
         was_made: Whether the place was missing when it was opened.
+        calls: Runs this store's methods, which block, from a loop.
     """
 
-    def __init__(self, place: Path | str, *, keep: int = 2) -> None:
+    def __init__(self, place: Path | str, *, keep: int = 2, timeout_s: float = 60.0) -> None:
         assert keep >= 1
         self._files = open_files(place)
         self.place = self._files.place
         self.was_made = self._files.was_made
+        self.calls = StoreCalls(self.place, timeout_s=timeout_s)
         self._keep = keep
 
     def write(

@@ -72,6 +72,13 @@ class WorkerSettings(_Group):
         le=604_800.0,
         description="s for which a partition's snapshots may fail; then the worker ends.",
     )
+    store_timeout_s: float = Field(
+        60.0,
+        ge=1.0,
+        le=3600.0,
+        description="s that the snapshot store may take for one call, a whole snapshot for one; "
+        "then it counts as away.",
+    )
     health_host: str = Field(
         "127.0.0.1",
         min_length=1,
