@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import tomllib
+from pathlib import Path
 
 import pytest
 from aiokafka.errors import KafkaTimeoutError
 from redis.exceptions import ResponseError
+from typer.testing import CliRunner
 
 from consumers import commands
 from stream.errors import ConfigurationError, ServerUnreachable
@@ -45,3 +48,10 @@ def test_whatever_ends_a_command_is_one_line_with_what_to_do(
     assert told.startswith("headwater: ") and line in told and told.count("\n") == 1
     is_ours = isinstance(error, ServerUnreachable | ConfigurationError)
     assert is_ours or "'headwater doctor' looks for the reason" in told
+
+
+def test_the_version_is_the_distributions() -> None:
+    result = CliRunner().invoke(commands.app, ["--version"])
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    version = tomllib.loads(project.read_text())["project"]["version"]
+    assert (result.exit_code, result.stdout) == (0, f"headwater {version}\n")
