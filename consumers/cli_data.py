@@ -16,6 +16,7 @@ from consumers.console import print_summary, progress_bar, say
 from consumers.kafka_replay import replay_topic
 from consumers.lists import read_list
 from consumers.logs import read_announcements, read_lines, read_records, say_rejected
+from consumers.outputs import check_file
 from consumers.produce import ProduceReport, produce_interactions
 from consumers.resume import Resume
 from consumers.security import kafka_options, redis_options
@@ -51,6 +52,24 @@ ResumeOption = Annotated[
     Path | None,
     typer.Option(help="Progress file: a stopped run goes on behind its last acknowledgement."),
 ]
+
+
+def in_utf8(id: str | None) -> str | None:
+    """Return an id as it was typed.
+
+    Raises:
+        ConfigurationError: Its bytes are no UTF-8, as from a terminal of another encoding.
+    """
+    try:
+        (id or "").encode()
+    except UnicodeEncodeError:
+        message = "expected an id in UTF-8, got other bytes: is it typed or read in another one?"
+        raise ConfigurationError(message) from None
+    return id
+
+
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="User id.", callback=in_utf8)]
+ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="Item id.", callback=in_utf8)]
 
 
 def kafka_of(settings: Settings, option: str | None) -> str:
@@ -98,6 +117,8 @@ def produce(
     brokers = kafka_of(settings, kafka)
     options = kafka_options(settings.kafka_security)
     topic = settings.topics.interactions
+    if resume:
+        check_file("--resume", resume)
     kept = Resume(resume, log=log, topic=topic) if resume else None
 
     async def run() -> tuple[ProduceReport, bool]:
@@ -182,8 +203,13 @@ def replay(
         engine = replay_file(settings, log, partitions, limit, items).engine
     else:
         brokers = kafka_of(settings, kafka)
+        if given := [name for name, each in (("--items", items), ("--limit", limit)) if each]:
+            message = f"{', '.join(given)}: expected beside a file, the topic {log} is read whole"
+            raise ConfigurationError(message)
         with progress_bar("replaying") as bar:
-            engine = asyncio.run(replay_topic(settings, brokers, log, on_progress=bar.update))
+            engine = asyncio.run(
+                replay_topic(settings, brokers, log, partitions, on_progress=bar.update)
+            )
     summary = replay_summary(engine)
     summary["seconds"] = round(time.monotonic() - started, 3)
     print_summary(summary, as_json=as_json)
@@ -225,7 +251,7 @@ def replay_summary(engine: Engine) -> dict[str, Any]:
 
 
 def recs(
-    user: Annotated[str, typer.Argument(metavar="USER", help="User id.")],
+    user: UserArgument,
     redis: Annotated[str | None, typer.Option(help="Redis URL.")] = None,
     as_json: JsonFlag = False,
 ) -> None:
