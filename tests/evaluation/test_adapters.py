@@ -255,6 +255,22 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
     assert len(events(tmp_path)) == 1
 
 
+def test_a_click_of_nobody_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"user_id": [1, None], "item_id": [5, 6], "ts": [2_000, 1_500]})
+    parquet.write_table(table, tmp_path / "clicks.parquet")
+    with pytest.raises(AdapterError, match="line 2, column user_id: expected an id"):
+        wire_lines(tmp_path)
+
+
+def test_an_author_that_is_no_text_is_named(tmp_path: Path) -> None:
+    line = '{"id": "a", "userId": "u", "time": 5, "author": {"name": "x"}}\n'
+    folder = write(tmp_path, {"20170101": line})
+    with pytest.raises(AdapterError, match=r"line 1, column author: expected a text or a list"):
+        list(item_lines(folder))
+
+
 def test_other_parquet_files_are_refused(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow")
     (tmp_path / "clicks.parquet").write_bytes(b"no parquet")
