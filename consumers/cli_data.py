@@ -16,7 +16,6 @@ from consumers.console import print_summary, progress_bar, say
 from consumers.kafka_replay import replay_topic
 from consumers.lists import read_list
 from consumers.logs import read_announcements, read_lines, read_records, say_rejected
-from consumers.outputs import check_file
 from consumers.produce import ProduceReport, produce_interactions
 from consumers.resume import Resume
 from consumers.security import kafka_options, redis_options
@@ -117,8 +116,6 @@ def produce(
     brokers = kafka_of(settings, kafka)
     options = kafka_options(settings.kafka_security)
     topic = settings.topics.interactions
-    if resume:
-        check_file("--resume", resume)
     kept = Resume(resume, log=log, topic=topic) if resume else None
 
     async def run() -> tuple[ProduceReport, bool]:
