@@ -375,6 +375,19 @@ def test_a_closed_producer_says_so(kafka: str, topic: Topics) -> None:
     asyncio.run(run())
 
 
+def test_another_event_loop_is_refused_at_once(kafka: str, topic: Topics) -> None:
+    name = topic()
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        producer = AsyncEventProducer(kafka, topic=name)
+        first.run(producer.start())
+        first.run(producer.start())  # It is: nothing is made twice.
+        first.run(producer.like("u", "i"))
+        for call_it in (lambda: producer.like("u", "i"), producer.flush, producer.close):
+            with pytest.raises(ProducerClosed, match="the event loop that"):
+                second.run(call_it())
+        first.run(producer.close())
+
+
 def test_a_producer_that_nobody_closed_is_noticed(kafka: str) -> None:
     producer = EventProducer(kafka)
     inner = producer._kafka
