@@ -79,7 +79,7 @@ def test_up_names_its_servers_serves_and_leaves_nothing_behind(
     whole = summary_of(run_cli("replay", "interactions", "--json", environment=ours))
     assert whole["read"] == 300
     others = run_cli("replay", "interactions", "--partitions", "9", environment=ours)
-    assert others.returncode == 2 and b"--partitions: expected 4" in others.stderr
+    assert others.returncode == 2 and b"--partitions: expected 2" in others.stderr
 
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2  # Kafka and Redis.
@@ -113,10 +113,6 @@ FAILURES: list[tuple[list[str], dict[str, str], int, str]] = [
     (["replay", "no-such-topic"], {"KAFKA": NOWHERE}, 1, "HEADWATER_KAFKA"),
     (["replay", "no/such/file"], {"KAFKA": NOWHERE}, 2, "no/such/file"),
     (["replay", "no-such-topic", "--limit", "5"], {"KAFKA": NOWHERE}, 2, "--limit"),
-    (["worker"], {"REDIS": f"redis://{NOWHERE}/0"}, 2, "HEADWATER_KAFKA"),
-    (["worker"], {"KAFKA": NOWHERE}, 2, "HEADWATER_REDIS"),
-    (["worker"], {"TOPICS__PARTITIONS": "many"}, 2, "HEADWATER_TOPICS__PARTITIONS"),
-    (["worker"], {"KAFKA": NOWHERE, "REDIS": f"redis://{NOWHERE}/0"}, 1, "HEADWATER_KAFKA"),
     (["replay", "-", "--items", "no-such-file"], {}, 2, "no-such-file"),
     (["train", "x", "--out", "README.md"], {}, 2, "--out"),
     (["evaluate", "x", "--table", "no-such-folder/x.md"], {}, 2, "--table"),
@@ -143,6 +139,11 @@ FAILURES: list[tuple[list[str], dict[str, str], int, str]] = [
     (["bench", "nothing"], {}, 2, "nothing"),
     (["--log-level", "LOUD", "replay", "x"], {}, 2, "--log-level"),
     (["no-such-command"], {}, 2, "no-such-command"),
+    # Last: a worker bounds the end of its process, which here goes on.
+    (["worker"], {"REDIS": f"redis://{NOWHERE}/0"}, 2, "HEADWATER_KAFKA"),
+    (["worker"], {"KAFKA": NOWHERE}, 2, "HEADWATER_REDIS"),
+    (["worker"], {"TOPICS__PARTITIONS": "many"}, 2, "HEADWATER_TOPICS__PARTITIONS"),
+    (["worker"], {"KAFKA": NOWHERE, "REDIS": f"redis://{NOWHERE}/0"}, 1, "HEADWATER_KAFKA"),
 ]
 # Runs each command in one process (importing takes seconds): its code, stdout and stderr.
 RUN_EACH = """
