@@ -53,6 +53,24 @@ ResumeOption = Annotated[
 ]
 
 
+def in_utf8(id: str | None) -> str | None:
+    """Return an id as it was typed.
+
+    Raises:
+        ConfigurationError: Its bytes are no UTF-8, as from a terminal of another encoding.
+    """
+    try:
+        (id or "").encode()
+    except UnicodeEncodeError:
+        message = "expected an id in UTF-8, got other bytes: is it typed or read in another one?"
+        raise ConfigurationError(message) from None
+    return id
+
+
+UserArgument = Annotated[str, typer.Argument(metavar="USER", help="User id.", callback=in_utf8)]
+ItemArgument = Annotated[str, typer.Argument(metavar="ITEM", help="Item id.", callback=in_utf8)]
+
+
 def kafka_of(settings: Settings, option: str | None) -> str:
     """Return the bootstrap servers, from the option or the setting."""
     servers = option or settings.kafka
@@ -182,8 +200,13 @@ def replay(
         engine = replay_file(settings, log, partitions, limit, items).engine
     else:
         brokers = kafka_of(settings, kafka)
+        if given := [name for name, each in (("--items", items), ("--limit", limit)) if each]:
+            message = f"{', '.join(given)}: expected beside a file, the topic {log} is read whole"
+            raise ConfigurationError(message)
         with progress_bar("replaying") as bar:
-            engine = asyncio.run(replay_topic(settings, brokers, log, on_progress=bar.update))
+            engine = asyncio.run(
+                replay_topic(settings, brokers, log, partitions, on_progress=bar.update)
+            )
     summary = replay_summary(engine)
     summary["seconds"] = round(time.monotonic() - started, 3)
     print_summary(summary, as_json=as_json)
@@ -225,7 +248,7 @@ def replay_summary(engine: Engine) -> dict[str, Any]:
 
 
 def recs(
-    user: Annotated[str, typer.Argument(metavar="USER", help="User id.")],
+    user: UserArgument,
     redis: Annotated[str | None, typer.Option(help="Redis URL.")] = None,
     as_json: JsonFlag = False,
 ) -> None:

@@ -10,14 +10,14 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from consumers.cli_data import JsonFlag, kafka_of, redis_of
+from consumers.cli_data import JsonFlag, UserArgument, kafka_of, redis_of
 from consumers.configuration import load_settings
 from consumers.console import figures, print_summary, progress_bar
 from consumers.erased_check import StoreFinding, user_hash, verify_erased
 
 
 def verify_erased_user(
-    user: Annotated[str, typer.Argument(metavar="USER", help="User id.")],
+    user: UserArgument,
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers.")] = None,
     redis: Annotated[str | None, typer.Option(help="Redis URL.")] = None,
     as_json: JsonFlag = False,

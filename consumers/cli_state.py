@@ -11,7 +11,15 @@ from typing import Annotated, Any
 
 import typer
 
-from consumers.cli_data import ItemsOption, SetOption, redis_of, replay_file
+from consumers.cli_data import (
+    ItemArgument,
+    ItemsOption,
+    SetOption,
+    UserArgument,
+    in_utf8,
+    redis_of,
+    replay_file,
+)
 from consumers.configuration import load_settings, make_answers
 from consumers.console import say
 from consumers.lists import read_similar
@@ -48,7 +56,7 @@ class Kind(StrEnum):
 
 
 def similar(
-    item: Annotated[str, typer.Argument(metavar="ITEM", help="Item id.")],
+    item: ItemArgument,
     redis: Annotated[str | None, typer.Option(help="Redis URL.")] = None,
     as_json: JsonAnswer = False,
 ) -> None:
@@ -78,8 +86,8 @@ def similar(
 
 
 def explain(
-    user: Annotated[str, typer.Argument(metavar="USER", help="User id.")],
-    item: Annotated[str, typer.Argument(metavar="ITEM", help="Item id.")],
+    user: UserArgument,
+    item: ItemArgument,
     health: HealthOption = None,
     log: LogOption = None,
     items: ItemsOption = None,
@@ -108,7 +116,7 @@ def explain(
 
 def inspect(
     kind: Annotated[Kind, typer.Argument(metavar="KIND", help="user or item.")],
-    id: Annotated[str, typer.Argument(metavar="ID", help="Its id.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Its id.", callback=in_utf8)],
     health: HealthOption = None,
     log: LogOption = None,
     items: ItemsOption = None,

@@ -13,7 +13,9 @@ import gc
 gc.disable()  # What is imported stays; to look through it again and again costs a sixth of it.
 
 import logging
-from importlib.metadata import version
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import typer
 from aiokafka.errors import ConsumerStoppedError, KafkaError
@@ -66,21 +68,24 @@ app.command("verify-erased")(cli_erased.verify_erased_user)
 app.add_typer(cli_dead_letters.app, name="dead-letters", no_args_is_help=True)
 
 
-def _print_version(is_asked: bool) -> None:
-    if is_asked:
-        typer.echo(f"headwater {version('headwater')}")
-        raise typer.Exit
+def _say_version(is_asked: bool) -> None:
+    """Print the version, and end."""
+    if not is_asked:
+        return
+    try:
+        found = version("headwater")
+    except PackageNotFoundError:  # A checkout that is not installed.
+        project = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())
+        found = project["project"]["version"]
+    typer.echo(f"headwater {found}")
+    raise typer.Exit
 
 
 @app.callback()
 def _root(
     log_level: str = typer.Option("INFO", help="DEBUG, INFO, WARNING or ERROR; logs go to stderr."),
-    _version: bool = typer.Option(
-        False,
-        "--version",
-        help="Print the version and end.",
-        callback=_print_version,
-        is_eager=True,
+    is_version: bool = typer.Option(
+        False, "--version", callback=_say_version, is_eager=True, help="Print the version and end."
     ),
 ) -> None:
     """Set up logging for every command."""

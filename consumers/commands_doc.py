@@ -24,9 +24,8 @@ of the work and at least one a minute) and failures go to stderr. Exit codes: 0 
 was lost or a server was unreachable, 2 bad arguments or settings, 130 ended by Ctrl-C.
 
 Before a command stands `--log-level` (DEBUG, INFO, WARNING or ERROR); `headwater --version` prints
-the version. Kafka's and Redis' addresses
-come from `HEADWATER_KAFKA` and `HEADWATER_REDIS` where no option names them; every other setting is
-in [configuration.md](configuration.md).
+the version. Kafka's and Redis' addresses come from `HEADWATER_KAFKA` and `HEADWATER_REDIS` where no
+option names them; every other setting is in [configuration.md](configuration.md).
 
 `headwater --install-completion` makes the shell complete commands and options;
 `headwater --show-completion` prints what it would install.

@@ -195,7 +195,18 @@ def make_pipeline(
 
 
 def retrieval_limits(settings: Settings, sources: Sequence[str] = SOURCES) -> RetrievalLimits:
-    """Return the bounds of step 7."""
+    """Return the bounds of step 7.
+
+    Raises:
+        ConfigurationError: Trending is to be read at half-lives that the catalogue does not have.
+    """
+    half_lives_ms, asked = settings.catalogue.half_lives_ms, settings.retrieval
+    if asked.trending_weights and len(asked.trending_weights) != len(half_lives_ms):
+        message = (
+            f"HEADWATER_RETRIEVAL__TRENDING_WEIGHTS: expected {len(half_lives_ms)}, one per "
+            f"half-life of the catalogue, got {len(asked.trending_weights)}"
+        )
+        raise ConfigurationError(message)
     return RetrievalLimits(
         **settings.retrieval.model_dump(),
         sources=tuple(sources),

@@ -85,7 +85,8 @@ def _deciles(runs: Sequence[Mapping[str, Any]]) -> Table:
     places = [str(place) for place in range(1, 11)]
     table = _table("NDCG@10 by tenth of the tested stream", ["", *places], gap=0)
     for run in runs:
-        table.add_row(run["what"], *(_share(each["ndcg@10"]) for each in run["by_decile"]))
+        cells = [_share(each["ndcg@10"]) if each["tested"] else "–" for each in run["by_decile"]]
+        table.add_row(run["what"], *cells)
     return table
 
 

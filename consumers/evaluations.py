@@ -182,7 +182,8 @@ def settings_for(
     known = data_set_of(log)
     policy = repeats or ("exclude" if known and not known[0].repeats else "allow")
     settings = load_settings([f"ranking.repeats={policy}", *overrides])
-    return settings, known[0] if known else None, policy == "allow"
+    # Not the policy alone: an override may say otherwise.
+    return settings, known[0] if known else None, settings.ranking.repeats == "allow"
 
 
 def union_sources(settings: Settings) -> tuple[str, ...]:

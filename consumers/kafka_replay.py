@@ -9,6 +9,7 @@ from consumers.reader import BroadcastReader
 from consumers.security import kafka_options
 from consumers.topics import count_partitions
 from stream.engine import Engine
+from stream.errors import ConfigurationError
 from stream.replay import Replay
 from stream.settings import Settings
 from stream.slab import Slab
@@ -18,6 +19,7 @@ async def replay_topic(
     settings: Settings,
     brokers: str,
     topic: str,
+    num_partitions: int | None = None,
     *,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> Engine:
@@ -27,14 +29,21 @@ async def replay_topic(
         settings: Bounds and rules of the tables.
         brokers: Bootstrap servers.
         topic: Topic of interactions; a misrouted record is folded where it belongs.
+        num_partitions: That it is expected to have; None takes those that it has.
         on_progress: Called with the records folded so far.
 
     Raises:
         ServerUnreachable: If no broker answers.
-        ConfigurationError: If the topic does not exist.
+        ConfigurationError: If the topic does not exist, or has other partitions.
     """
     options = kafka_options(settings.kafka_security)
     partitions = await count_partitions(brokers, topic, client_options=options)
+    if num_partitions not in (None, partitions):
+        message = (
+            f"--partitions: expected {partitions}, those of the topic {topic}, got "
+            f"{num_partitions}: leave it out, or replay a file of its records"
+        )
+        raise ConfigurationError(message)
     engine = make_engine(settings, partitions=partitions)
     interval_ms = round(settings.signals.interval_s * 1000)
     replay = Replay(make_pipeline(settings, engine), signals_interval_ms=interval_ms)

@@ -9,6 +9,7 @@ from typing import Any
 
 from consumers.redis_client import REDIS_ERRORS, connect_redis, redis_failure
 from consumers.security import NO_OPTIONS
+from stream.errors import HeadwaterError
 
 TRENDING_KEY = "rec:trending"
 
@@ -27,6 +28,7 @@ async def read_list(
 
     Raises:
         ServerUnreachable: If Redis does not answer.
+        HeadwaterError: Something else stands under the key.
     """
     keys = (f"rec:{{{user_id}}}", TRENDING_KEY)
     return await _read_first(url, keys, is_cluster=is_cluster, client_options=client_options)
@@ -43,6 +45,7 @@ async def read_similar(
 
     Raises:
         ServerUnreachable: If Redis does not answer.
+        HeadwaterError: Something else stands under the key.
     """
     keys = (f"sim:{{{item_id}}}",)
     return await _read_first(url, keys, is_cluster=is_cluster, client_options=client_options)
@@ -70,8 +73,23 @@ async def _read_first(
 
 
 def decode_list(key: str, found: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the fields of a list's hash as plain values, with its age."""
-    fields = {name.decode(): value for name, value in found.items()}
+    """Return the fields of a list's hash as plain values, with its age.
+
+    Raises:
+        HeadwaterError: It is no list of ours: another program wrote there.
+    """
+    try:
+        return _decoded(key, {name.decode(): value for name, value in found.items()})
+    except (KeyError, ValueError) as error:
+        cause = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        message = (
+            f"expected a list of Headwater's under {key!r}, something else stands there: {cause}; "
+            "does another program write to this key?"
+        )
+        raise HeadwaterError(message) from error
+
+
+def _decoded(key: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     generated_at = int(fields["generated_at"])
     return {
         "key": key,

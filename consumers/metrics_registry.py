@@ -45,7 +45,12 @@ class MetricsRegistry:
 
     def __init__(self, metrics: Iterable[Metric] = METRICS, *, max_children: int = 10_000) -> None:
         self._metrics = tuple(metrics)
-        self._values: dict[str, dict[Labels, float]] = {m.name: {} for m in self._metrics}
+        # A counter without labels is there from the start: of one that appears with its first count
+        # Prometheus sees no increase, and no alert fires.
+        self._values: dict[str, dict[Labels, float]] = {
+            m.name: {(): 0.0} if m.kind is Kind.COUNTER and not m.labels else {}
+            for m in self._metrics
+        }
         self._buckets: dict[str, dict[Labels, _Buckets]] = {m.name: {} for m in self._metrics}
         self._bounds = {m.name: np.array(m.buckets) for m in self._metrics}
         self._max_children = max_children

@@ -20,7 +20,7 @@ from consumers.lists import decode_list, place_in_list
 from consumers.redis_client import REDIS_ERRORS
 from consumers.state_thread import WorkThread
 from stream.answers import StateAnswers
-from stream.errors import PartitionElsewhere
+from stream.errors import HeadwaterError, PartitionElsewhere
 from stream.settings import Settings
 from stream.wire import MAX_ID_CHARS
 
@@ -92,13 +92,15 @@ class StateQuestions:
         return await self._answer(request, lambda: self._answers.inspect_user(user), with_list)
 
     async def _list_of(self, user: bytes) -> Answer:
-        """Return the user's list as it stands in Redis; without Redis, why there is none."""
+        """Return the user's list as it stands in Redis; where it cannot be read, why."""
         key = f"rec:{{{user.decode()}}}"
         try:
             found = await self._read_list(key)
+            return {"list": decode_list(key, found) if found else None}
+        except HeadwaterError as error:
+            return {"list": None, "list_error": str(error)}
         except REDIS_ERRORS as error:
             return {"list": None, "list_error": f"Redis did not answer ({error})"}
-        return {"list": decode_list(key, found) if found else None}
 
     async def _inspect_item(self, request: web.Request) -> web.Response:
         item = _id_in(request, "id")

@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 from zlib import crc32
 
 from consumers.broker_offsets import BrokerOffsets
+from consumers.outputs import check_file
 from consumers.security import NO_OPTIONS
 from consumers.topics import count_partitions
 from stream.errors import ConfigurationError
@@ -39,10 +40,11 @@ class Resume:
         acknowledged: Lines that are stored, counted from the log's beginning.
 
     Raises:
-        ConfigurationError: The file cannot be read, or tells of another topic.
+        ConfigurationError: The file cannot be read or written, or tells of another topic.
     """
 
     def __init__(self, path: Path, *, log: str, topic: str) -> None:
+        check_file("--resume", path)
         self._path = path
         self._log = log
         self._topic = topic

@@ -27,6 +27,8 @@ _CHUNK_BYTES = 1 << 18
 _ZST_BYTES = 1 << 12
 # Bytes of one line: Kafka takes 1 MiB a record with its framing; events are 16 KiB at most.
 MAX_LINE_BYTES = 900_000
+# In front of UTF-8, as editors on Windows write it.
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # How long a silent pipe may keep the reader, in s.
 _PIPE_WAIT_S = 0.2
 
@@ -80,6 +82,8 @@ def split_lines(chunks: Iterable[bytes], name: str = "-") -> Iterator[list[bytes
     Doctest:
         >>> list(split_lines([b"a\nb", b"c\r\n\nd"]))
         [[b'a'], [b'bc'], [b'd']]
+        >>> list(split_lines([b"\xef\xbb\xbfa\n"]))  # A byte order mark is no part of a line.
+        [[b'a']]
 
     Args:
         chunks: Pieces of a log.
@@ -98,6 +102,8 @@ def split_lines(chunks: Iterable[bytes], name: str = "-") -> Iterator[list[bytes
                 "(tr '\\r' '\\n')"
             )
             raise ConfigurationError(message)
+        if number == 0 and lines:
+            lines[0] = lines[0].removeprefix(_BYTE_ORDER_MARK)
         number += len(lines)
         if len(rest) > MAX_LINE_BYTES or any(len(line) > MAX_LINE_BYTES for line in lines):
             message = (
@@ -107,7 +113,7 @@ def split_lines(chunks: Iterable[bytes], name: str = "-") -> Iterator[list[bytes
             raise ConfigurationError(message)
         yield [line for line in (line.rstrip(b"\r") for line in lines) if line]
     if rest:
-        yield [rest]
+        yield [rest.removeprefix(_BYTE_ORDER_MARK) if number == 0 else rest]
 
 
 def records_of(blocks: Iterable[list[bytes]], start_index: int = 0) -> Iterator[list[Record]]:

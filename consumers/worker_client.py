@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -37,7 +38,12 @@ def health_of(option: str | None, port: int) -> str:
             "(`headwater up` and `headwater worker --json` print it), or a log in --log; got none"
         )
         raise ConfigurationError(message)
-    if urlsplit(url).scheme != "http" or not urlsplit(url).hostname:
+    try:
+        parts = urlsplit(url)
+        is_url = parts.scheme == "http" and parts.hostname is not None and parts.port != 0
+    except ValueError:  # A port that is no number or none there can be, half an IPv6 address.
+        is_url = False
+    if not is_url or any(each.isspace() for each in url):
         message = f"--health: expected a URL like http://127.0.0.1:8080, got {url!r}"
         raise ConfigurationError(message)
     return url.rstrip("/")
@@ -59,7 +65,7 @@ def ask_worker(health: str, path: str, **query: str) -> dict[str, Any]:
         kind = PartitionElsewhere if error.code == _MISDIRECTED else HeadwaterError
         with error:
             raise kind(_reason(error, health)) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         message = (
             f"expected a worker at {health}, it did not answer ({error}): is it running, is this "
             "the health address that it printed?"

@@ -74,8 +74,8 @@ def _news_clicks(folder: Path) -> Iterator[WireEvent]:
                 yield click(
                     table.milliseconds("ts", str(time)),
                     str(table.line - 1),
-                    table.id("user_id", str(user)),
-                    table.id("item_id", str(item)),
+                    table.id("user_id", "" if user is None else str(user)),
+                    table.id("item_id", "" if item is None else str(item)),
                 )
     except (pyarrow.ArrowInvalid, KeyError) as error:
         message = f"{path}: expected a parquet file with columns {', '.join(columns)}; {error}"
@@ -214,12 +214,14 @@ def _adressa_items(folder: Path) -> Iterator[ItemRow]:
                 continue
             seen.add(table.id("id", table.text(found, "id")))
             published = found.get("publishtime")
-            author, category = found.get("author"), found.get("category1")
+            author, category = found.get("author") or "", found.get("category1")
+            if not isinstance(author, str | list):
+                table.reject("author", "a text or a list of them", author)
             yield ItemRow(
                 table.text(found, "id"),
                 published_ms=table.moment("publishtime", str(published)) if published else -1,
                 title=str(found.get("title") or ""),
-                author=", ".join(map(str, author)) if isinstance(author, list) else author or "",
+                author=author if isinstance(author, str) else ", ".join(map(str, author)),
                 category=str(category or "").split("|")[0],
             )
 

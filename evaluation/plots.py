@@ -6,6 +6,7 @@ matplotlib is imported when a plot is asked for, never before; without it that i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +52,9 @@ def plot_curves(curves: Curves, path: Path) -> None:
     for row, (log, by_name) in zip(panels, curves.items(), strict=True):
         for axes, metric in zip(row, METRICS, strict=True):
             for name, deciles in by_name.items():
-                axes.plot(
-                    range(1, len(deciles) + 1), [each[metric] for each in deciles], label=name
-                )
+                # A tenth without a test leaves a gap: 0 would be a figure.
+                heights = [each[metric] if each["tested"] else nan for each in deciles]
+                axes.plot(range(1, len(deciles) + 1), heights, label=name)
             axes.set_title(f"{log}: {metric.upper()}")
             axes.set_xlabel("tenth of the tested stream")
             axes.set_xticks(range(1, 11))

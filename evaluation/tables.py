@@ -197,7 +197,8 @@ class Table:
         if self.layout.is_quoted:
             if self.line > self._begin + 1:
                 return ""  # Within a quoted field over several lines.
-            place = len(next(csv.reader([text], delimiter=separator), [""])) - 1
+            # Of no text at all csv makes a row without any field.
+            place = max(0, len(next(csv.reader([text], delimiter=separator), ())) - 1)
         else:
             place = text.count(separator)
         return f" in column {names[place]}" if place < len(names) else f" in field {place + 1}"

@@ -103,14 +103,18 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         }
         self._options = joined(options, client_options)
         self._kafka: AIOKafkaProducer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> Self:
-        """Connect; leaving ``async with`` undoes it.
+        """Connect, unless that is done; leaving ``async with`` undoes it.
 
         Raises:
             KafkaUnreachable: Kafka did not answer within ``connect_timeout_ms``.
             InvalidAddress: An argument cannot work.
         """
+        if self._kafka is not None:
+            self._check_loop()
+            return self
         try:
             producer = AIOKafkaProducer(**self._options)
         except (TypeError, ValueError) as error:
@@ -127,8 +131,17 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
         except BaseException:  # Cancelled: nobody else could close it.
             await producer.stop()
             raise
-        self._kafka = producer
+        self._kafka, self._loop = producer, asyncio.get_running_loop()
         return self
+
+    def _check_loop(self) -> None:
+        """Refuse to wait in an event loop for what happens in another one, perhaps never."""
+        if self._kafka is not None and self._loop is not asyncio.get_running_loop():
+            message = (
+                "expected the event loop that the producer was started in, got another one: make "
+                "a producer in each, and close it there"
+            )
+            raise ProducerClosed(message)
 
     async def flush(self, timeout_ms: float | None = None) -> None:
         """Wait until Kafka has confirmed, or refused, all that was sent before.
@@ -140,6 +153,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
             DeliveryFailed: Records failed, and nobody has seen it yet.
             KafkaUnreachable: It is still open what becomes of some.
         """
+        self._check_loop()
         bound_ms = self._drain_timeout_ms if timeout_ms is None else timeout_ms
         is_drained = await self._buffer.wait_empty(bound_ms)
         self._failures.report()
@@ -153,6 +167,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
             DeliveryFailed: Records failed, and nobody has seen it yet.
             KafkaUnreachable: It is still open what becomes of some.
         """
+        self._check_loop()
         producer, self._kafka = self._kafka, None
         if producer is None:
             return
@@ -175,6 +190,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
                 "AsyncEventProducer(...)`, or await start()"
             )
             raise ProducerClosed(message)
+        self._check_loop()
         await self._topics.check(self._kafka, record.topic)
         await self._buffer.put(record.num_bytes, self._buffer_timeout_ms)
         outcome = Outcome(record.record_id)

@@ -99,7 +99,7 @@ def users_of(user_ids: Iterable[str]) -> list[str]:
             "a list, or use recommendations()"
         )
         raise InvalidAddress(message)
-    return list(dict.fromkeys(user_ids))
+    return list(dict.fromkeys(_text("user_id", each) for each in user_ids))
 
 
 def _text(name: str, value: object) -> str:
@@ -107,6 +107,11 @@ def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         message = f"{name}: expected str, got {type(value).__name__}: give it as the events do"
         raise InvalidAddress(message)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        message = f"{name}: expected text, got half a character ({error.reason})"
+        raise InvalidAddress(message) from None
     return value
 
 

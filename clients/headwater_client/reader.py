@@ -11,7 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from headwater_client.event_methods import wall_ms
-from headwater_client.kafka_options import NO_OPTIONS, check_numbers, joined
+from headwater_client.kafka_options import NO_OPTIONS, check_count, check_numbers, joined
 from headwater_client.lists import (
     TRENDING_KEY,
     Recommendations,
@@ -67,16 +67,14 @@ class RecommendationReader:
         client_options: Mapping[str, Any] = NO_OPTIONS,
         now_ms: Callable[[], int] = wall_ms,
     ) -> None:
-        check_numbers(
-            timeout_ms=timeout_ms,
-            connect_timeout_ms=connect_timeout_ms,
-            max_connections=max_connections,
-        )
+        check_numbers(timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms)
+        check_count(max_connections=max_connections)
         self._now_ms = now_ms
         options: dict[str, Any] = {
             "socket_timeout": timeout_ms / 1_000,
             "socket_connect_timeout": connect_timeout_ms / 1_000,
             "max_connections": max_connections,
+            "decode_responses": False,  # Lists are read from bytes.
             "retry": Retry(NoBackoff(), 1),
         }
         options = joined(options, client_options)

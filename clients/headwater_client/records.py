@@ -127,10 +127,14 @@ def item_record(item: Item, topic: str) -> OutgoingRecord:
     """Encode an item, keyed by its id.
 
     Raises:
-        InvalidEvent: It is larger than Headwater takes.
+        InvalidEvent: It is larger than Headwater takes, or no item by the contract.
     """
     _expect(Item, item)
     value = _json(item, item.item_id, MAX_ITEM_BYTES)
+    try:
+        Item.model_validate_json(value)  # A model_copy(update=...) is checked by nobody.
+    except ValidationError as error:
+        raise InvalidEvent(_complaint("an item", error)) from error
     return OutgoingRecord(
         topic=topic, key=item.item_id.encode(), value=value, record_id=item.item_id
     )

@@ -186,7 +186,17 @@ def test_an_address_where_nobody_answers_is_named(
 
 @every_producer
 @pytest.mark.parametrize(
-    "address", ["", "host:port", "http://host:9092", "host:9092,", "user@host", "::1:9092", None]
+    "address",
+    [
+        "",
+        "host:port",
+        "http://host:9092",
+        "host:9092,",
+        "user@host",
+        "::1:9092",
+        "host:65536",
+        None,
+    ],
 )
 def test_what_is_no_address_is_refused_at_once(send: Send, address: Any) -> None:
     with pytest.raises(InvalidAddress, match="expected host:port"):
@@ -199,6 +209,9 @@ def test_arguments_that_cannot_work_are_refused(send: Send, kafka: str) -> None:
         ({"max_buffered_bytes": 5}, "max_buffered_bytes"),
         ({"client_options": {"acks": 0}}, "acks"),
         ({"client_options": {"no_such_option": 0}}, "no_such_option"),
+        ({"client_options": {1: 2}}, "client_options: expected a mapping of names"),
+        ({"client_options": None}, "client_options: .*, got NoneType"),
+        ({"buffer_timeout_ms": float("inf")}, "buffer_timeout_ms: .* got inf"),
         ({"linger_ms": "5"}, "linger_ms: expected a number, got str"),
         ({"delivery_timeout_ms": None}, "delivery_timeout_ms: expected a number, got NoneType"),
         ({"topic": None}, "topic: expected the name of a topic, got NoneType"),
@@ -360,6 +373,19 @@ def test_a_closed_producer_says_so(kafka: str, topic: Topics) -> None:
             await producer.like("u", "i")
 
     asyncio.run(run())
+
+
+def test_another_event_loop_is_refused_at_once(kafka: str, topic: Topics) -> None:
+    name = topic()
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        producer = AsyncEventProducer(kafka, topic=name)
+        first.run(producer.start())
+        first.run(producer.start())  # It is: nothing is made twice.
+        first.run(producer.like("u", "i"))
+        for call_it in (lambda: producer.like("u", "i"), producer.flush, producer.close):
+            with pytest.raises(ProducerClosed, match="the event loop that"):
+                second.run(call_it())
+        first.run(producer.close())
 
 
 def test_a_producer_that_nobody_closed_is_noticed(kafka: str) -> None:

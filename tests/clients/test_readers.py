@@ -250,12 +250,20 @@ def test_an_address_or_id_of_another_type_is_named(read: Read) -> None:
     for options, expected in (
         ({"timeout_ms": "1"}, "timeout_ms: expected a number, got str"),
         ({"connect_timeout_ms": -1}, "connect_timeout_ms: expected a number from 0 on, got -1"),
+        ({"connect_timeout_ms": float("inf")}, "connect_timeout_ms: .* got inf"),
+        ({"max_connections": 0}, "max_connections: expected a whole number from 1 on, got 0"),
+        ({"max_connections": 2.5}, "max_connections: expected a whole number"),
         ({"client_options": {"no_such_option": 1}}, "client_options: .*no_such_option"),
+        ({"client_options": None}, "client_options: expected a mapping .*, got NoneType"),
+        ({"client_options": {"decode_responses": True}}, "not set here, got decode_responses"),
     ):
         with pytest.raises(InvalidAddress, match=expected):
             read(nowhere, "trending", **options)
-    with pytest.raises(InvalidAddress, match="user_id: expected str, got int"):
-        read(nowhere, "many", ["ann", 7])
+    for value in (7, ["bob"]):
+        with pytest.raises(InvalidAddress, match="user_id: expected str, got"):
+            read(nowhere, "many", ["ann", value])
+    with pytest.raises(InvalidAddress, match="user_id: expected text, got half a character"):
+        read(nowhere, "recommendations", "\ud800")
 
 
 def test_redis_cli_reads_the_same(written: str) -> None:

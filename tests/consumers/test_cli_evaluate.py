@@ -49,6 +49,11 @@ def test_sources_alone_and_every_kth(world: Path) -> None:
         "evaluate", world / "log.jsonl", "--source", "recent", "--repeats", "exclude", *SMALL
     )
     assert excluded["hr@20"] == 0.0 < each["hr@20"]
+    asked = ["evaluate", world / "log.jsonl", "--source", "trending", "--no-live", *SMALL]
+    by_option = run(*asked, "--repeats", "exclude")
+    by_setting = run(*asked, "--set", "ranking.repeats=exclude")
+    assert by_setting["protocol"] == by_option["protocol"]
+    assert by_setting["hr@10"] == by_option["hr@10"]
 
 
 def test_a_repeated_event_is_neither_tested_nor_learned_again(world: Path, tmp_path: Path) -> None:

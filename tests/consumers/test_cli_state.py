@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from consumers.commands import app
 from local.redis import RedisServer
-from stream.errors import ConfigurationError
+from stream.errors import ConfigurationError, HeadwaterError
 from tests.wire_logs import wire_log
 
 SMALL = ["--set", "users.max_users=500", "--set", "catalogue.dim=16", "--partitions", "2"]
@@ -140,8 +140,11 @@ def test_similar_items_are_read_or_said_to_be_missing(
         items = [{"id": "b", "score": 0.5, "sources": []}]
         fields = {"items": json.dumps(items), "version": "1", "generated_at": 1, "events_to": 2}
         redis.hset("sim:{a}", mapping={**fields, "model": "similar"})
+        redis.hset("sim:{b}", "cart", "7")
     found = answer("similar", "a", "--redis", url)
     assert found["key"] == "sim:{a}" and found["items"] == items
     assert "b  0.5000" in call("similar", "a", "--redis", url).stdout
+    with pytest.raises(HeadwaterError, match=r"'sim:\{b\}', something else .* 'generated_at'"):
+        call("similar", "b", "--redis", url)
     missing = call("similar", "nothing", "--redis", url)
     assert missing.exit_code == 1 and "no similar items for 'nothing'" in missing.stderr

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import tomllib
+from pathlib import Path
 
 import pytest
 from aiokafka.errors import ConsumerStoppedError, KafkaTimeoutError, OffsetOutOfRangeError
 from redis.exceptions import ResponseError
+from typer.testing import CliRunner
 
 from consumers import commands
 from stream.errors import ConfigurationError, ServerUnreachable
@@ -70,3 +73,10 @@ def test_of_an_error_of_the_world_libraries_log_a_line_and_no_trace(
     assert told.startswith("Crashed: 50%")
     assert (record.exc_info is None) == (line is not None)
     assert line is None or line in told
+
+
+def test_the_version_is_the_distributions() -> None:
+    result = CliRunner().invoke(commands.app, ["--version"])
+    project = Path(__file__).parents[2] / "pyproject.toml"
+    version = tomllib.loads(project.read_text())["project"]["version"]
+    assert (result.exit_code, result.stdout) == (0, f"headwater {version}\n")

@@ -8,6 +8,7 @@ from consumers.configuration import (
     make_engine,
     make_fusion,
     make_pipeline,
+    retrieval_limits,
 )
 from stream.candidates import SOURCES
 from stream.errors import ConfigurationError
@@ -25,6 +26,12 @@ def test_weights_of_fusion_are_one_per_source_or_none():
     make_fusion(load_settings(["ranking.fusion_weights=[]"]))
     with pytest.raises(ConfigurationError, match="expected 7 weights .*got 2"):
         make_fusion(load_settings(["ranking.fusion_weights=[1,2]"]))
+
+
+def test_trending_is_read_at_half_lives_that_the_catalogue_has():
+    retrieval_limits(load_settings(["retrieval.trending_weights=[1,0,0,0,2]"]))
+    with pytest.raises(ConfigurationError, match="TRENDING_WEIGHTS: expected 5, .* got 1"):
+        retrieval_limits(load_settings(["retrieval.trending_weights=[1]"]))
 
 
 def test_an_override_is_typed_bounded_and_listed():

@@ -64,5 +64,9 @@ def test_a_part_without_tests_has_no_figure(capsys: pytest.CaptureFixture[str]) 
     found = evaluation()
     for run in found.runs:
         run["cold_users"] = dict.fromkeys(MEANS, 0)
+        run["by_decile"][3] = dict.fromkeys(MEANS, 0)
     print_evaluation(found)
-    assert ".0000 / .0000" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert ".0000 / .0000" not in said
+    (row,) = [line for line in said.splitlines() if line.startswith("recent") and ".0501" in line]
+    assert row.split()[4] == "–"

@@ -126,6 +126,13 @@ def test_metrics_are_scraped_with_their_labels():
     assert list(at.values()) == [0, 1, 2, 2, 3]
 
 
+def test_a_counter_without_labels_is_there_before_it_counts():
+    text = MetricsRegistry().expose().decode()
+    assert "\nheadwater_model_failures_total 0.0\n" in text
+    assert "\nheadwater_dead_letters_total 0.0\n" in text
+    assert "\nheadwater_lag_records" not in text  # A gauge that nobody read has no value.
+
+
 def test_values_are_read_just_before_a_scrape():
     registry = MetricsRegistry()
     counts = iter((1, 2))

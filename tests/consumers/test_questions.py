@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -135,6 +136,14 @@ def test_without_redis_the_rest_is_answered() -> None:
     assert status == 200 and body["is_known"] and "refused" in body["list_error"]
 
 
+def test_what_another_program_wrote_in_a_lists_place_is_said() -> None:
+    async def foreign(key: str) -> dict[Any, Any]:
+        return {b"cart": b"7"}
+
+    status, body = ask(lambda s, url: get(s, f"{url}/inspect/user?id=ann"), read_list=foreign)
+    assert status == 200 and body["list"] is None and "'rec:{ann}'" in body["list_error"]
+
+
 def test_a_second_question_at_once_is_refused_and_the_first_goes_on() -> None:
     answers = Answers()
     answers.go_on.clear()
@@ -204,5 +213,23 @@ def test_the_workers_address_comes_from_option_or_setting() -> None:
     assert health_of(None, 9) == "http://127.0.0.1:9"
     with pytest.raises(ConfigurationError, match="--health or HEADWATER_WORKER__HEALTH_PORT"):
         health_of(None, 0)
-    with pytest.raises(ConfigurationError, match="expected a URL"):
-        health_of("localhost:80", 0)
+    others = ("localhost:80", "http://[::1", "http://127.0.0.1:x", "http://127.0.0.1:99999")
+    for other in (*others, "http://127.0.0.1:8 0"):
+        with pytest.raises(ConfigurationError, match="expected a URL"):
+            health_of(other, 0)
+
+
+def test_what_speaks_no_http_is_no_worker() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def greet() -> None:
+            with server.accept()[0] as client:
+                client.recv(4096)
+                client.sendall(b"-ERR unknown command\r\n")
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        with pytest.raises(ServerUnreachable, match="is it running"):
+            ask_worker(f"http://127.0.0.1:{port}", "/explain", user="a", item="i")
+        thread.join()

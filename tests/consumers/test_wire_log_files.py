@@ -6,6 +6,7 @@ import gzip
 import os
 import random
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,9 @@ def test_lines_that_end_in_cr_alone_are_named(tmp_path: Path, num_lines: int) ->
 def test_a_file_that_cannot_be_read_is_named() -> None:
     with pytest.raises(ConfigurationError, match="/proc/self/mem: expected a readable file, got"):
         list(read_chunks("/proc/self/mem"))
+
+
+@pytest.mark.parametrize("pieces", [[b"\xef\xbb", b"\xbfa\nb\n"], [b"\xef\xbb\xbfa\nb"]])
+def test_a_byte_order_mark_is_no_part_of_the_first_line(pieces: list[bytes]) -> None:
+    assert [*chain(*split_lines(pieces))] == [b"a", b"b"]
+    assert [*chain(*split_lines([b"\xef\xbb\xbfa"]))] == [b"a"]

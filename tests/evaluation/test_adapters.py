@@ -221,6 +221,10 @@ def test_a_flag_that_is_none_is_named(tmp_path: Path) -> None:
          r"line 3: expected text in utf-8 in column movieId, got the bytes b'\\xff,3,'"),
         ("movielens-latest", "ratings.csv", RATINGS.encode() + b'"1,2",2,\xff,4\n',
          r"line 2: expected text in utf-8 in column rating, got"),
+        ("movielens-latest", "ratings.csv", RATINGS.encode() + b"\xff1,2,3,4\n",
+         r"line 2: expected text in utf-8 in column userId, got"),
+        ("movielens-latest", "ratings.csv", RATINGS.encode("utf-16"),
+         r"line 1: expected text in utf-8 in field 1, got the bytes b'\\xff\\xfe"),
         ("adressa", "20170101", b'{"id": "a, b, \xff"}\n',
          r"line 1: expected text in utf-8 at byte 15, got"),
         ("movielens-100k", "u.data", b"1\t\xe9\t3\t4\n",
@@ -249,6 +253,22 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
     path = tmp_path / "ratings.csv"
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert len(events(tmp_path)) == 1
+
+
+def test_a_click_of_nobody_is_refused(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"user_id": [1, None], "item_id": [5, 6], "ts": [2_000, 1_500]})
+    parquet.write_table(table, tmp_path / "clicks.parquet")
+    with pytest.raises(AdapterError, match="line 2, column user_id: expected an id"):
+        wire_lines(tmp_path)
+
+
+def test_an_author_that_is_no_text_is_named(tmp_path: Path) -> None:
+    line = '{"id": "a", "userId": "u", "time": 5, "author": {"name": "x"}}\n'
+    folder = write(tmp_path, {"20170101": line})
+    with pytest.raises(AdapterError, match=r"line 1, column author: expected a text or a list"):
+        list(item_lines(folder))
 
 
 def test_other_parquet_files_are_refused(tmp_path: Path) -> None:

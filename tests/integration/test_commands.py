@@ -78,6 +78,8 @@ def test_up_names_its_servers_serves_and_leaves_nothing_behind(
     assert summary_of(run_cli("recs", "u1", "--json", environment=ours))["items"]
     whole = summary_of(run_cli("replay", "interactions", "--json", environment=ours))
     assert whole["read"] == 300
+    others = run_cli("replay", "interactions", "--partitions", "9", environment=ours)
+    assert others.returncode == 2 and b"--partitions: expected 2" in others.stderr
 
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2  # Kafka and Redis.
@@ -110,10 +112,7 @@ FAILURES: list[tuple[list[str], dict[str, str], int, str]] = [
     (["replay", "x", "--set", "users.nothing=1"], {}, 2, "users.nothing"),
     (["replay", "no-such-topic"], {"KAFKA": NOWHERE}, 1, "HEADWATER_KAFKA"),
     (["replay", "no/such/file"], {"KAFKA": NOWHERE}, 2, "no/such/file"),
-    (["worker"], {"REDIS": f"redis://{NOWHERE}/0"}, 2, "HEADWATER_KAFKA"),
-    (["worker"], {"KAFKA": NOWHERE}, 2, "HEADWATER_REDIS"),
-    (["worker"], {"TOPICS__PARTITIONS": "many"}, 2, "HEADWATER_TOPICS__PARTITIONS"),
-    (["worker"], {"KAFKA": NOWHERE, "REDIS": f"redis://{NOWHERE}/0"}, 1, "HEADWATER_KAFKA"),
+    (["replay", "no-such-topic", "--limit", "5"], {"KAFKA": NOWHERE}, 2, "--limit"),
     (["replay", "-", "--items", "no-such-file"], {}, 2, "no-such-file"),
     (["train", "x", "--out", "README.md"], {}, 2, "--out"),
     (["evaluate", "x", "--table", "no-such-folder/x.md"], {}, 2, "--table"),
@@ -123,19 +122,28 @@ FAILURES: list[tuple[list[str], dict[str, str], int, str]] = [
     (["simulate", "--out", "no-such-x", "--seconds", "inf"], {}, 2, "--seconds"),
     (["simulate", "--out", "no-such-x", "--users", "1000000000000"], {}, 2, "--users"),
     (["produce", "no-such-file"], {"KAFKA": NOWHERE}, 2, "no-such-file"),
+    (["produce", "x", "--resume", "no-such-folder/x"], {"KAFKA": NOWHERE}, 2, "--resume"),
     (["simulate", "--seconds", "1"], {"KAFKA": NOWHERE}, 1, "HEADWATER_KAFKA"),
     (["recs", "u1"], {"REDIS": f"redis://u:{PASSWORD}@{NOWHERE}/0"}, 1, "HEADWATER_REDIS"),
     (["recs", "u1"], {"REDIS": f"redis://u:{PASSWORD}#@{NOWHERE}/0"}, 2, "HEADWATER_REDIS"),
     (["recs", "u1"], {"REDIS": "nonsense"}, 2, "redis://"),
+    (["recs", "\udcff"], {"REDIS": f"redis://{NOWHERE}/0"}, 2, "UTF-8"),
     (["similar", "i1"], {"REDIS": f"redis://u:{PASSWORD}@{NOWHERE}/0"}, 1, "HEADWATER_REDIS"),
     (["explain", "u1", "i1"], {}, 2, "HEADWATER_WORKER__HEALTH_PORT"),
     (["explain", "u1", "i1", "--health", f"http://{NOWHERE}"], {}, 1, "is it running"),
+    (["explain", "u1", "i1", "--health", "http://127.0.0.1:x"], {}, 2, "--health"),
+    (["explain", "u1", "\udcff", "--log", "no-such-file"], {}, 2, "UTF-8"),
     (["explain", "u1", "i1", "--log", "no-such-file"], {}, 2, "no-such-file"),
     (["inspect", "user", "u1"], {"WORKER__HEALTH_PORT": "1"}, 1, "http://127.0.0.1:1"),
     (["inspect", "thing", "u1"], {}, 2, "thing"),
     (["bench", "nothing"], {}, 2, "nothing"),
     (["--log-level", "LOUD", "replay", "x"], {}, 2, "--log-level"),
     (["no-such-command"], {}, 2, "no-such-command"),
+    # Last: a worker bounds the end of its process, which here goes on.
+    (["worker"], {"REDIS": f"redis://{NOWHERE}/0"}, 2, "HEADWATER_KAFKA"),
+    (["worker"], {"KAFKA": NOWHERE}, 2, "HEADWATER_REDIS"),
+    (["worker"], {"TOPICS__PARTITIONS": "many"}, 2, "HEADWATER_TOPICS__PARTITIONS"),
+    (["worker"], {"KAFKA": NOWHERE, "REDIS": f"redis://{NOWHERE}/0"}, 1, "HEADWATER_KAFKA"),
 ]
 # Runs each command in one process (importing takes seconds): its code, stdout and stderr.
 RUN_EACH = """

@@ -25,7 +25,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis]
 LOG = [*wire_log(600, seed=5), b"not json", event(1, extra=1)]
 # What is written only when it happens, and does not happen here.
 RARE = {
-    "headwater_model_failures_total",
     "headwater_lost_keys_total",
     "headwater_snapshots_unusable_total",
 }
