@@ -16,6 +16,7 @@ from consumers.configuration import snapshot_place
 from consumers.findings import Finding
 from consumers.rankers import load_network
 from consumers.snapshot_objects import ObjectFolder
+from consumers.snapshots import refuse_half_url
 from stream.errors import ConfigurationError, ServerUnreachable
 from stream.settings import Settings
 
@@ -201,6 +202,7 @@ def look_at_snapshots(settings: Settings) -> Finding:
     """Find out whether snapshots can be written, or, in an object store, be listed."""
     try:
         place = str(snapshot_place(settings))
+        refuse_half_url(place)
         if "://" not in place:
             return look_at_folder(Path(place))
         files = ObjectFolder(place)

@@ -17,6 +17,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as stock_driver
 from faust.types import TP, ConsumerMessage, Message
@@ -282,7 +283,8 @@ class SlabConsumer(stock_driver.Consumer):
         Faust would then log that its loop is closed, with a traceback, or wait for an answer.
         """
         if not (self.app.crashed or self.crashed):
-            await super().commit_and_end_transactions()
+            with suppress(ConsumerNotStarted):  # Nothing was read yet.
+                await super().commit_and_end_transactions()
 
     async def _commit_offsets(
         self, offsets: Mapping[TP, int], start_new_transaction: bool = True

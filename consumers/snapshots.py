@@ -131,12 +131,7 @@ def open_files(place: Path | str) -> SnapshotFiles:
         ServerUnreachable: The store does not answer.
     """
     text = str(place)
-    if _HALF_URL.match(text):
-        message = (
-            f"HEADWATER_WORKER__SNAPSHOTS: expected a folder or a URL with ://, got {text}, which "
-            "would be a folder of that name"
-        )
-        raise ConfigurationError(message)
+    refuse_half_url(text)
     text = text.removeprefix("file://")
     if "://" in text:
         return ObjectFolder(text)
@@ -148,6 +143,20 @@ def open_files(place: Path | str) -> SnapshotFiles:
             f"is there or can be made, got {text}: {error.strerror or error}"
         )
         raise ConfigurationError(message) from error
+
+
+def refuse_half_url(place: str) -> None:
+    """Refuse a URL that lacks a slash.
+
+    Raises:
+        ConfigurationError: It would be a folder of that name.
+    """
+    if _HALF_URL.match(place):
+        message = (
+            f"HEADWATER_WORKER__SNAPSHOTS: expected a folder or a URL with ://, got {place}, which "
+            "would be a folder of that name"
+        )
+        raise ConfigurationError(message)
 
 
 class SnapshotStore:

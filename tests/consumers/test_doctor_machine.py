@@ -68,6 +68,11 @@ def test_snapshots_that_end_with_the_worker_are_refused(place: str) -> None:
     assert found.status == "fail" and "outlives the worker" in found.text
 
 
+def test_a_url_that_lacks_a_slash_is_no_folder() -> None:
+    found = look_at_snapshots(load_settings(["worker.snapshots=s3:/bucket"]))
+    assert found.status == "fail" and "a URL with ://" in found.text
+
+
 @pytest.mark.parametrize("protocol", ["", "file://", "local://"])
 def test_a_folder_by_any_name_is_written_as_one(tmp_path: Path, protocol: str) -> None:
     settings = load_settings([f"worker.snapshots={protocol}{tmp_path}/here"])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from faust.exceptions import ConsumerNotStarted
 from faust.tables import TableManager
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as stock_driver
@@ -62,6 +63,19 @@ def test_nothing_is_committed_at_the_stop_of_what_crashed(crashed: str) -> None:
     else:
         consumer.crashed = True
     asyncio.run(consumer.commit_and_end_transactions())
+
+
+def test_a_stop_before_anything_was_read_commits_nothing() -> None:
+    class Stopping(faust_private.SlabConsumer):
+        crashed = False
+
+        def __init__(self) -> None:
+            self.app = SimpleNamespace(crashed=False)
+
+        async def commit(self, **_: Any) -> bool:
+            raise ConsumerNotStarted
+
+    asyncio.run(Stopping().commit_and_end_transactions())
 
 
 def test_what_faust_does_about_its_tables_at_a_start_is_done_without_its_second() -> None:

@@ -267,7 +267,8 @@ class Deployment:
         """Wait until all that was produced is folded, on the user side and on the item side.
 
         Rows derived below ``acknowledged`` are in the log, routed copies before them; so once it
-        has reached the end of interactions, the end of item deltas stands still.
+        has reached the end of interactions, the end of item deltas stands still: unless a worker
+        that was cut off sends late what it had, which its readers skip.
         """
 
         def users_are_done() -> bool:
