@@ -37,9 +37,9 @@ def answers() -> Iterator[threading.Event]:
 
 
 def hanging(call: Callable[..., object], answers: threading.Event) -> Callable[..., object]:
-    def ask(*arguments: object) -> object:
+    def ask(*arguments: object, **named: object) -> object:
         answers.wait()
-        return call(*arguments)
+        return call(*arguments, **named)
 
     return ask
 
@@ -48,21 +48,8 @@ def hanging(call: Callable[..., object], answers: threading.Event) -> Callable[.
 def url(monkeypatch: pytest.MonkeyPatch, answers: threading.Event) -> str:
     objects = fsspec.filesystem("memory")
     for name in ("pipe_file", "ls", "cat_file"):
-        monkeypatch.setattr(objects, name, hanging_named(objects, name, answers))
+        monkeypatch.setattr(objects, name, hanging(getattr(objects, name), answers))
     return f"memory://{uuid.uuid4().hex}"
-
-
-def hanging_named(
-    objects: fsspec.AbstractFileSystem, name: str, answers: threading.Event
-) -> Callable[..., object]:
-    call = getattr(objects, name)
-
-    def ask(*arguments: object, **named: object) -> object:
-        answers.wait()
-        result: object = call(*arguments, **named)
-        return result
-
-    return ask
 
 
 def test_a_call_gives_what_it_returns_and_raises_what_it_raises() -> None:
