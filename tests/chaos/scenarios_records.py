@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import time
+import urllib.request
 from collections.abc import Iterator
 
 import psutil
@@ -23,6 +26,8 @@ _CORPUS_TOPIC = {
     "retention.ms": "-1",
     "max.message.bytes": str(12 * 1024 * 1024),
 }
+# The user, and the item, of scenario 9.
+_HOT = "hot"
 # Stands for an unknown time: nothing is later.
 _END_OF_TIMES_MS = 4_102_444_800_000
 
@@ -78,11 +83,9 @@ def poison(world: World) -> Figures:
         load.send(sending)
     load.send(Sending(b"x" * _TEN_MB, partition=0))
     load.burst(1)
-    world.deployment.drain()
     found = dead_letters(world)
     num_bad, cpu_s = 10_000, _cpu_s(slot)
     load.burst(num_bad)
-    world.deployment.drain()
     cpu_s = _cpu_s(slot) - cpu_s
     copies = sum(dead_letters(world).values()) - sum(found.values()) - num_bad
     assert max(found.values()) == 1 and copies == 0, "a dead letter stands twice"
@@ -124,13 +127,35 @@ def hot_user(world: World) -> Figures:
     hot.burst(num_hot)
     world.wait_durable(500)
     world.heal()
+    hot_per_s = round(num_hot / (time.monotonic() - begin_s))
     return {
-        "hot_per_s": round(num_hot / (time.monotonic() - begin_s)),
+        "hot_per_s": hot_per_s,
         "ordinary": ordinary.num_sent,
+        "fold_p99_ms_below": max(_fold_p99_ms(slot) for slot in world.slots),
+        "counted_of_hot": max(_counted(slot, _HOT) for slot in world.slots),
     }
 
 
 def _hot(sending: Sending) -> Sending:
-    """Name events of the hot user so that they meet no other user's."""
-    value = (sending.value or b"").replace(b'"event_id": "e', b'"event_id": "hot-e')
-    return Sending(value, key=sending.key)
+    """Name events of the hot user, and the item, so that they meet nobody else's."""
+    fields = json.loads(sending.value or b"{}")
+    fields |= {"event_id": f"hot-{fields['event_id']}", "user_id": _HOT, "item_id": _HOT}
+    return Sending(json.dumps(fields).encode(), key=_HOT.encode())
+
+
+def _fold_p99_ms(slot: Slot) -> float:
+    """Return the bound of the bucket that 99 % of a worker's batches of interactions are within."""
+    with urllib.request.urlopen(f"{slot.worker.health}/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    pattern = r'headwater_fold_seconds_bucket\{le="([^"]+)",topic="interactions[^"]*"\} (\S+)'
+    buckets = [(float(bound), float(count)) for bound, count in re.findall(pattern, text)]
+    total = max((count for _, count in buckets), default=0.0)
+    return min((bound for bound, count in buckets if count >= 0.99 * total), default=0.0) * 1e3
+
+
+def _counted(slot: Slot, item: str) -> float:
+    """Return how many interactions an item has in the largest window; 0 where it is not owned."""
+    url = f"{slot.worker.health}/inspect/item?id={item}"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        owner = json.load(answer).get("owner") or {}
+    return max((each["interactions"] for each in owner.get("windows", [])), default=0.0)
