@@ -121,7 +121,10 @@ def hot_user(world: World) -> Figures:
     ordinary = world.start_load(150)
     world.wait_durable(200)
     hot = world.start_load(
-        0, sendings=(_hot(each) for each in events(world.seed + 1, Mix(num_users=1, num_items=1)))
+        0,
+        sendings=(
+            _hot(each) for each in events(world.seed + 1, Mix(num_users=1, num_items=1, erases=0.0))
+        ),
     )
     begin_s, num_hot = time.monotonic(), 20_000
     hot.burst(num_hot)
