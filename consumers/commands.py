@@ -19,7 +19,6 @@ from pathlib import Path
 
 import typer
 from aiokafka.errors import ConsumerStoppedError, KafkaError
-from redis.exceptions import RedisClusterException, RedisError
 
 from consumers import (
     cli_checks,
@@ -33,13 +32,14 @@ from consumers import (
 )
 from consumers.console import errors
 from consumers.log_repeats import HoldRepeats
+from consumers.redis_client import REDIS_ERRORS
 from stream.errors import ConfigurationError, HeadwaterError
 
 gc.freeze()
 gc.enable()
 
 _LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "numba")
-_OF_THE_WORLD = (KafkaError, ConsumerStoppedError, RedisError, OSError)
+_OF_THE_WORLD = (KafkaError, ConsumerStoppedError, *REDIS_ERRORS)
 
 app = typer.Typer(
     help="Headwater: streaming recommendations. Events in by Kafka, lists out by Redis.",
@@ -136,7 +136,7 @@ def run() -> None:
     except ConfigurationError as error:
         errors.print(f"headwater: {error}", markup=False)
         raise SystemExit(2) from None
-    except (HeadwaterError, KafkaError, RedisError, RedisClusterException, OSError) as error:
+    except (HeadwaterError, KafkaError, *REDIS_ERRORS) as error:
         errors.print(f"headwater: {_told(error)}", markup=False)
         raise SystemExit(1) from None
 
@@ -145,7 +145,7 @@ def _told(error: Exception) -> str:
     """Return what an error of the world says; our own say what to do, of others we say it."""
     if isinstance(error, HeadwaterError):
         return str(error)
-    redis = dict.fromkeys((RedisError, RedisClusterException), "Redis")
+    redis = dict.fromkeys(REDIS_ERRORS, "Redis")
     kinds = {KafkaError: "Kafka", **redis, OSError: "the system"}
     who = next(name for kind, name in kinds.items() if isinstance(error, kind))
     # A TimeoutError, of which OSError is a base, often says nothing.
