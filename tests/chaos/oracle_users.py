@@ -208,6 +208,8 @@ class UserPartitionOracle:
         counts = old is None or self._may_repeat(old, event.ts)
         if not counts:
             pairs = ()
+            if entry.actions >> _UNLIKE & 1 and entry.actions >> action & 1:
+                strength = 0  # Taken back: beyond the cap only a like brings strength again.
         gain = max(0, strength - entry.strength)
         is_news = gain > 0 or not entry.actions >> action & 1
         entry.time_ms = event.ts

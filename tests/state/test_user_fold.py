@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from state.user_limits import UserLimits
 from tests.state.user_builders import (
@@ -15,7 +16,7 @@ from tests.state.user_builders import (
     users_by_id,
 )
 from tests.state.user_logs import IDS, LIMITS, ROOMY, check_against, check_derived, logs, make
-from tests.state.user_oracle import COMMENT, LIKE, UNLIKE, WATCH, Event, UserOracle, of
+from tests.state.user_oracle import COMMENT, LIKE, SHARE, UNLIKE, WATCH, Event, UserOracle, of
 
 
 @given(log=logs(max_size=40), limits=LIMITS)
@@ -206,3 +207,44 @@ def test_likes_given_and_taken_back_add_up_to_one_and_pair_a_few_times() -> None
     rows = [row for row in rows_of(log) if row[0] == b"x"]
     assert sum(gain for _, _, gain, _ in rows) == 0
     assert sum(num_pairs > 0 for _, _, _, num_pairs in rows) == 2
+
+
+def test_an_unlike_makes_nothing_count_as_a_first_one_again() -> None:
+    circle = (LIKE, UNLIKE, WATCH, SHARE, COMMENT)
+    log: Log = [
+        Event(b"u", b"x", b"%d" % number, number, circle[number % 5], 10, 10)
+        for number in range(100)
+    ]
+    partition = make(TWICE)
+    deltas = deltas_by_id(partition, apply(partition, log, 0, len(log)))
+    counts = dict.fromkeys(circle, 0)
+    for _, _, _, action, count, _, _ in deltas:
+        counts[action] += count
+    # The first like, two repeats (a watch, a share), the first comment, the like given last.
+    assert counts == {LIKE: 0, UNLIKE: 0, WATCH: 1, SHARE: 1, COMMENT: 1}
+
+
+@given(
+    circle=st.lists(
+        st.tuples(st.integers(WATCH, UNLIKE), st.sampled_from([1, 10])), min_size=1, max_size=8
+    ),
+    repeats=st.integers(0, 3),
+)
+def test_what_one_user_adds_to_an_item_in_a_day_is_bounded_whatever_circle_they_go(
+    circle: list[tuple[int, int]], repeats: int
+) -> None:
+    """Counts but likes: the opening, the repeats, one first of each action, a watch after skips."""
+    partition = make(dataclasses.replace(TWICE, max_repeats_per_day=repeats))
+    log: Log = [
+        Event(b"u", b"x", b"%d" % number, number, action, watched, 10)
+        for number, (action, watched) in enumerate(circle * 12)
+    ]
+    deltas = deltas_by_id(partition, apply(partition, log, 0, len(log)))
+    likes = sum(row[4] for row in deltas if row[3] == LIKE)
+    others = [row[4] for row in deltas if row[3] != LIKE]
+    [strength, bits] = users_by_id(partition)[b"u"][3][0][2:4] if deltas else [0, 0]
+
+    assert sum(others) <= 1 + repeats + 6
+    assert likes == bits >> LIKE & 1
+    assert sum(row[5] for row in deltas) == strength
+    assert sum(len(row[6]) for row in deltas) <= TWICE.max_lags * (1 + repeats)

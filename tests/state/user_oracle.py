@@ -242,6 +242,8 @@ class UserOracle:
             if not is_capped:
                 entry.day = day if entry.repeats == 0 else entry.day
                 entry.repeats += 1
+            elif entry.bits & 1 << UNLIKE and entry.bits & 1 << event.action:
+                strength = 0
         user.history.append(entry)
         del user.history[: -self.limits.max_history]
         entry.ts = event.ts
