@@ -222,6 +222,12 @@ class RetrievalSettings(_Group):
     cooccurrence_smoothing: float = Field(
         2.0, ge=0.0, le=1e6, description="Added to both marginals of a pair."
     )
+    two_way_weight: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        description="Weight of pairs the other way round, cooccurrence-two-way.",
+    )
     item_cf_history: int = Field(
         20, ge=1, le=512, description="Newest interactions that vote in item-CF."
     )

@@ -33,7 +33,8 @@ def similar_items(
     """Return the items that go together with each of some items, best first.
 
     Score: pairs both ways over the root of both items' pairs, as the two-way source reads them
-    (``(out + in) / sqrt((pairs_i + 2)(pairs_j + 2))``). Items withdrawn meanwhile are left out.
+    where both ways weigh the same (``(out + in) / sqrt((pairs_i + 2)(pairs_j + 2))``). Items
+    withdrawn meanwhile are left out.
 
     Args:
         catalogue: Neighbours and marginals.

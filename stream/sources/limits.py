@@ -29,6 +29,7 @@ class RetrievalLimits:
         cooccurrence_history: Newest voting entries of both co-occurrence sources.
         cooccurrence_decay: Weight per step back in the history.
         cooccurrence_smoothing: Added to both marginals: rare pairs prove little.
+        two_way_weight: What a pair the other way round weighs in ``cooccurrence-two-way``, (0, 1].
         item_cf_history: Newest voting entries of ``item-cf``.
         item_cf_decay: Weight per step back in the history.
         item_cf_smoothing: Added to both items' interactions, as in co-occurrence.
@@ -54,6 +55,7 @@ class RetrievalLimits:
     cooccurrence_history: int = 10
     cooccurrence_decay: float = 0.8
     cooccurrence_smoothing: float = 2.0
+    two_way_weight: float = 1.0
     item_cf_history: int = 20
     item_cf_decay: float = 0.9
     item_cf_smoothing: float = 2.0
@@ -88,6 +90,9 @@ class RetrievalLimits:
             message = (
                 f"Expected trending_weights of at least 0, one above; got {self.trending_weights}."
             )
+            raise ConfigurationError(message)
+        if not 0.0 < self.two_way_weight <= 1.0:
+            message = f"Expected two_way_weight above 0, at most 1; got {self.two_way_weight}."
             raise ConfigurationError(message)
         for name in ("interest_session_weight", "fresh_jitter"):
             if not 0.0 <= getattr(self, name) <= 1.0:

@@ -1,7 +1,8 @@
 """Sources that read neighbour lists: co-occurrence one way and two ways, and item-CF.
 
 One kernel serves the three, for the formula is one: with ``f`` and ``b`` the pair counts forwards
-and backwards, ``F`` and ``T`` the marginals they are normalised by, and r = 1 for two ways,
+and backwards, ``F`` and ``T`` the marginals they are normalised by, and r what a pair the other way
+round weighs (0 but for two ways),
 
     score_j = sum over voting history entries h, newest first, lag = 0, 1, ...
               decay^lag (f[h, j] + r b[h, j]) / sqrt(n_h m_j),
@@ -59,7 +60,7 @@ class PairColumns(NamedTuple):
 class VoteRules(NamedTuple):
     """The numbers of one source; see the module's formula and ``RetrievalLimits``."""
 
-    two_ways: float
+    backward_weight: float
     decay: float
     smoothing: float
     max_votes: int
@@ -81,7 +82,7 @@ def _vote(
     num_touched: int,
 ) -> int:
     """Add one history item's votes to the sums; return how many rows are touched by now."""
-    both, smoothing = rules.two_ways, rules.smoothing
+    both, smoothing = rules.backward_weight, rules.smoothing
     from_sums, to_sums = pairs.from_sums, pairs.to_sums
     rows, forward, backward = pairs.rows[source], pairs.forward[source], pairs.backward[source]
     times_ms, shares, fading = pairs.times_ms, pairs.window_shares, rules.fading
@@ -176,7 +177,7 @@ def propose_cooccurring(
         window_shares=catalogue.window_shares,
     )
     rules = VoteRules(
-        two_ways=float(two_ways),
+        backward_weight=float(limits.two_way_weight) if two_ways else 0.0,
         decay=float(limits.cooccurrence_decay),
         smoothing=float(limits.cooccurrence_smoothing),
         max_votes=limits.cooccurrence_history,
@@ -205,7 +206,7 @@ def propose_item_cf(
         window_shares=catalogue.window_shares,
     )
     rules = VoteRules(
-        two_ways=0.0,
+        backward_weight=0.0,
         decay=float(limits.item_cf_decay),
         smoothing=float(limits.item_cf_smoothing),
         max_votes=limits.item_cf_history,

@@ -64,7 +64,7 @@ def neighbours(
     world: World, users: UserBatch, b: int, limits: RetrievalLimits, source: str
 ) -> Ranked:
     is_cf = source == "item-cf"
-    both = 1.0 if source == "cooccurrence-two-way" else 0.0
+    both = limits.two_way_weight if source == "cooccurrence-two-way" else 0.0
     forward = world.neighbour_cf if is_cf else world.neighbour_out
     backward = world.neighbour_cf if is_cf else world.neighbour_in
     firsts = world.interactions if is_cf else world.out_sums
