@@ -15,8 +15,14 @@ from consumers.configuration import load_settings, make_engine, make_pipeline
 from consumers.console import print_summary, progress_bar, say
 from consumers.kafka_replay import replay_topic
 from consumers.lists import read_list
-from consumers.logs import read_announcements, read_lines, read_records, say_rejected
-from consumers.produce import ProduceReport, produce_interactions
+from consumers.logs import (
+    read_announcements,
+    read_lines,
+    read_records,
+    say_rejected,
+    with_announcements,
+)
+from consumers.produce import ProduceReport, TopicCount, produce_interactions
 from consumers.resume import Resume
 from consumers.security import kafka_options, redis_options
 from consumers.stopping import stop_on_signals
@@ -101,6 +107,7 @@ def produce(
     kafka: Annotated[str | None, typer.Option(help="Bootstrap servers.")] = None,
     speed: SpeedOption = None,
     rate: Annotated[float | None, typer.Option(min=0.001, help="Events per second.")] = None,
+    items: ItemsOption = None,
     start: Annotated[int, typer.Option(min=0, help="Lines to skip: next_index of a run.")] = 0,
     resume: ResumeOption = None,
     limit: LimitOption = None,
@@ -108,15 +115,19 @@ def produce(
 ) -> None:
     """Send a wire log or a public data set to Kafka, at its own pace, faster, or at once.
 
+    With `--items` each item is announced when the events reach its time.
+
     Example: `headwater produce ml-100k --speed 1000 --resume ml-100k.progress`
     """
     settings = load_settings()
     _one_at_most("--speed", speed, "--rate", rate)
     _one_at_most("--resume", resume, "--start", start or None)
+    _one_at_most("LOG -", log == "-" or None, "--items -", items == "-" or None)
     brokers = kafka_of(settings, kafka)
     options = kafka_options(settings.kafka_security)
     topic = settings.topics.interactions
     kept = Resume(resume, log=log, topic=topic) if resume else None
+    announced = read_announcements(items)
 
     async def run() -> tuple[ProduceReport, bool]:
         with progress_bar("producing") as bar:
@@ -128,6 +139,8 @@ def produce(
 
             async with stop_on_signals() as stop:
                 records = read_records(log, start_index=start, limit=limit, resume=kept)
+                if announced is not None:
+                    records = with_announcements(records, announced, to_the_end=limit is None)
                 if kept is not None:
                     await kept.check_topic(brokers, client_options=options)
                 report = await produce_interactions(
@@ -145,7 +158,8 @@ def produce(
                 return report, stop.is_set()
 
     report, is_stopped = asyncio.run(run())
-    _print_produced(report, resume, is_stopped=is_stopped, as_json=as_json)
+    items_topic = settings.topics.items if announced is not None else None
+    _print_produced(report, items_topic, resume, is_stopped=is_stopped, as_json=as_json)
 
 
 def _one_at_most(first: str, one: object, second: str, other: object) -> None:
@@ -155,7 +169,12 @@ def _one_at_most(first: str, one: object, second: str, other: object) -> None:
 
 
 def _print_produced(
-    report: ProduceReport, resume: Path | None, *, is_stopped: bool, as_json: bool
+    report: ProduceReport,
+    items_topic: str | None,
+    resume: Path | None,
+    *,
+    is_stopped: bool,
+    as_json: bool,
 ) -> None:
     summary = {
         "produced": report.produced,
@@ -164,6 +183,8 @@ def _print_produced(
         "next_index": report.next_index,
         "seconds": round(report.seconds, 3),
     }
+    if items_topic is not None:
+        summary["items"] = report.by_topic.get(items_topic, TopicCount()).acknowledged
     print_summary(summary, as_json=as_json)
     has_failed = bool(report.error or report.failed)
     if has_failed or is_stopped:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -91,6 +91,33 @@ def read_announcements(name: str | None) -> Announcements | None:
     lines = [line for block in split_lines(read_chunks(name), name) for line in block]
     _check_items(name, lines[:_JUDGED_ITEMS])
     return Announcements(lines)
+
+
+def with_announcements(
+    blocks: Iterable[Sequence[Record]], announcements: Announcements, *, to_the_end: bool
+) -> Iterator[list[Record]]:
+    """Yield blocks of events with each item before the first event that is not before it in time.
+
+    Args:
+        blocks: Records of ``interactions``; an empty block is passed on.
+        announcements: What none of them has had.
+        to_the_end: Announce behind the last event what is later than it.
+    """
+    now_ms = 0
+    for events in blocks:
+        block: list[Record] = []
+        for event in events:
+            now_ms = event[0]
+            block += _items_due(announcements, now_ms, now_ms)
+            block.append(event)
+        yield block
+    if to_the_end:
+        yield _items_due(announcements, announcements.end_ms, now_ms)
+
+
+def _items_due(announcements: Announcements, until_ms: int, time_ms: int) -> list[Record]:
+    due = announcements.take_records(until_ms)
+    return [(time_ms, "items", key, value, False) for key, value in due]
 
 
 def _check_items(name: str, lines: Sequence[bytes]) -> None:

@@ -60,7 +60,8 @@ async def produce_interactions(
         on_progress: Called a few times a second, also while nothing is due, and once at the end;
             what it raises ends the run.
         stop: Set by the caller to end: what is in flight is waited for.
-        start_index: Index of the source's first record (a resumed log), for ``next_index``.
+        start_index: Index of the source's first record of ``topic`` (a resumed log), for
+            ``next_index``.
         compression: ``gzip``, ``snappy``, ``lz4``, ``zstd`` or None.
         max_outage_s: How long records may wait without any acknowledgement before the run ends
             and counts them as failed; a shorter outage loses and doubles nothing.

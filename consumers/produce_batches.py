@@ -48,7 +48,7 @@ class BatchedRun:
         producer: Started producer; the caller stops it.
         topics: Kafka topic by logical topic; a logical topic without an entry is its own name.
         counted: Kafka topic whose counts stand at the top of the report.
-        next_index: Index of the source's first record.
+        next_index: Index of the source's first record of the counted topic.
         max_outage_s: How long batches may be in flight without any acknowledgement.
 
     Attributes:
@@ -98,7 +98,7 @@ class BatchedRun:
             batch.builder.append(timestamp=None, key=key, value=value)
         batch.count += 1
         batch.duplicates += is_duplicate
-        self._index += 1
+        self._index += topic == self._counted
         self._last_time_ms = max(self._last_time_ms, time_ms)
 
     async def send_all(self) -> None:

@@ -36,8 +36,8 @@ class ProduceReport:
         by_topic: The same by Kafka topic, items among them.
         seconds: Wall time since the first record.
         behind_s: How late the last records went out against their pace; 0 without a pace.
-        next_index: Index in the source of the first record that was not acknowledged: where to
-            resume.
+        next_index: Index, among the source's records of ``topic``, of the first that was not
+            acknowledged or had items before it that were not: where to resume.
         last_time_ms: Time of the newest record handed over; -1 for none.
         error: What ended the run; empty when the source ended or ``stop`` was set.
     """

@@ -9,7 +9,7 @@ would recommend what does not exist yet.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -44,18 +44,29 @@ class Announcements:
         self._records = [record for _, record in records]
         self._next = 0
 
+    @property
+    def end_ms(self) -> int:
+        """The time of the last one; -1 where there is none."""
+        return self._times_ms[-1] if self._times_ms else -1
+
     def __len__(self) -> int:
         """Return how many have not been taken yet."""
         return len(self._records) - self._next
 
     def take(self, now_ms: int) -> Slab | None:
         """Return, once, the records of ``items`` that are due; None where none is."""
+        records = self.take_records(now_ms)
+        return Slab.from_records(records, topic="items") if records else None
+
+    def take_records(self, now_ms: int) -> Sequence[tuple[bytes | None, bytes | None]]:
+        """Return, once, what is due as (item id, value), in the order of time.
+
+        The id of a line that is no item is None; the value of a removal is.
+        """
         begin = self._next
         while self._next < len(self._records) and self._times_ms[self._next] <= now_ms:
             self._next += 1
-        if begin == self._next:
-            return None
-        return Slab.from_records(self._records[begin : self._next], topic="items")
+        return self._records[begin : self._next]
 
 
 def _record(line: bytes) -> tuple[int, tuple[bytes | None, bytes | None]]:
@@ -65,6 +76,5 @@ def _record(line: bytes) -> tuple[int, tuple[bytes | None, bytes | None]]:
     except msgspec.DecodeError:
         return -1, (None, line)
     time_ms = read.created_at if read.ts is None else read.ts
-    if read.status == REMOVED:
-        return time_ms, (read.item_id.encode(), None)
-    return time_ms, (None, line)
+    key = read.item_id.encode() or None
+    return time_ms, (key, None if read.status == REMOVED else line)
