@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,16 +13,10 @@ import typer
 
 from consumers.addresses import bootstrap_servers
 from consumers.configuration import load_settings, make_engine, make_pipeline
-from consumers.console import print_summary, progress_bar, say
+from consumers.console import Bar, ProgressLines, print_summary, progress_bar, say
 from consumers.kafka_replay import replay_topic
 from consumers.lists import read_list
-from consumers.logs import (
-    read_announcements,
-    read_lines,
-    read_records,
-    say_rejected,
-    with_announcements,
-)
+from consumers.logs import read_announcements, read_lines, read_records, say_rejected
 from consumers.produce import ProduceReport, TopicCount, produce_interactions
 from consumers.resume import Resume
 from consumers.security import kafka_options, redis_options
@@ -115,8 +110,6 @@ def produce(
 ) -> None:
     """Send a wire log or a public data set to Kafka, at its own pace, faster, or at once.
 
-    With `--items` each item is announced when the events reach its time.
-
     Example: `headwater produce ml-100k --speed 1000 --resume ml-100k.progress`
     """
     settings = load_settings()
@@ -125,41 +118,43 @@ def produce(
     _one_at_most("LOG -", log == "-" or None, "--items -", items == "-" or None)
     brokers = kafka_of(settings, kafka)
     options = kafka_options(settings.kafka_security)
-    topic = settings.topics.interactions
-    kept = Resume(resume, log=log, topic=topic) if resume else None
+    topics = settings.topics
+    kept = Resume(resume, log=log, topic=topics.interactions) if resume else None
     announced = read_announcements(items)
 
     async def run() -> tuple[ProduceReport, bool]:
         with progress_bar("producing") as bar:
-
-            def note(report: ProduceReport) -> None:
-                bar.update(report.acknowledged)
-                if kept is not None:
-                    kept.save(report.next_index)
-
             async with stop_on_signals() as stop:
-                records = read_records(log, start_index=start, limit=limit, resume=kept)
-                if announced is not None:
-                    records = with_announcements(records, announced, to_the_end=limit is None)
+                records = read_records(
+                    log, start_index=start, limit=limit, resume=kept, announced=announced
+                )
                 if kept is not None:
                     await kept.check_topic(brokers, client_options=options)
-                report = await produce_interactions(
+                return await produce_interactions(
                     records,
                     brokers=brokers,
-                    topic=topic,
-                    items_topic=settings.topics.items,
+                    topic=topics.interactions,
+                    items_topic=topics.items,
                     rate=rate,
                     speed=speed,
-                    on_progress=note,
+                    on_progress=_noting(bar, kept),
                     stop=stop,
                     start_index=kept.acknowledged if kept else start,
                     client_options=options,
-                )
-                return report, stop.is_set()
+                ), stop.is_set()
 
     report, is_stopped = asyncio.run(run())
-    items_topic = settings.topics.items if announced is not None else None
-    _print_produced(report, items_topic, resume, is_stopped=is_stopped, as_json=as_json)
+    print_summary(_produced(report, topics.items if items else None), as_json=as_json)
+    _say_stopped(report, resume, is_stopped=is_stopped)
+
+
+def _noting(bar: Bar | ProgressLines, kept: Resume | None) -> Callable[[ProduceReport], None]:
+    def note(report: ProduceReport) -> None:
+        bar.update(report.acknowledged)
+        if kept is not None:
+            kept.save(report.next_index)
+
+    return note
 
 
 def _one_at_most(first: str, one: object, second: str, other: object) -> None:
@@ -168,14 +163,7 @@ def _one_at_most(first: str, one: object, second: str, other: object) -> None:
         raise ConfigurationError(message)
 
 
-def _print_produced(
-    report: ProduceReport,
-    items_topic: str | None,
-    resume: Path | None,
-    *,
-    is_stopped: bool,
-    as_json: bool,
-) -> None:
+def _produced(report: ProduceReport, items_topic: str | None) -> dict[str, Any]:
     summary = {
         "produced": report.produced,
         "acknowledged": report.acknowledged,
@@ -185,7 +173,10 @@ def _print_produced(
     }
     if items_topic is not None:
         summary["items"] = report.by_topic.get(items_topic, TopicCount()).acknowledged
-    print_summary(summary, as_json=as_json)
+    return summary
+
+
+def _say_stopped(report: ProduceReport, resume: Path | None, *, is_stopped: bool) -> None:
     has_failed = bool(report.error or report.failed)
     if has_failed or is_stopped:
         how = f"the same --resume {resume}" if resume else f"--start {report.next_index}"

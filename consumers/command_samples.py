@@ -72,9 +72,10 @@ SAMPLES: Mapping[str, Sample] = {
             "headwater produce log.jsonl --kafka HOST:PORT --start 5000",
             "headwater produce ml-100k --items ml-100k --kafka HOST:PORT",
         ),
-        says="What was sent and confirmed, with `--items` how many items too. After a stop, "
-        "`--start` with `next_index` goes on (items due before it are announced again, which "
-        "changes nothing); exit code 1 when something was not confirmed.",
+        says="What was sent and confirmed, with `--items` how many items too: each is announced "
+        "when the events reach its time. After a stop, `--start` with `next_index` goes on (items "
+        "due before it are announced again, which changes nothing); exit code 1 when something was "
+        "not confirmed.",
         answer={
             "produced": 11910, "acknowledged": 11910, "failed": 0, "next_index": 11910,
             "seconds": 0.9,

@@ -93,33 +93,6 @@ def read_announcements(name: str | None) -> Announcements | None:
     return Announcements(lines)
 
 
-def with_announcements(
-    blocks: Iterable[Sequence[Record]], announcements: Announcements, *, to_the_end: bool
-) -> Iterator[list[Record]]:
-    """Yield blocks of events with each item before the first event that is not before it in time.
-
-    Args:
-        blocks: Records of ``interactions``; an empty block is passed on.
-        announcements: What none of them has had.
-        to_the_end: Announce behind the last event what is later than it.
-    """
-    now_ms = 0
-    for events in blocks:
-        block: list[Record] = []
-        for event in events:
-            now_ms = event[0]
-            block += _items_due(announcements, now_ms, now_ms)
-            block.append(event)
-        yield block
-    if to_the_end:
-        yield _items_due(announcements, announcements.end_ms, now_ms)
-
-
-def _items_due(announcements: Announcements, until_ms: int, time_ms: int) -> list[Record]:
-    due = announcements.take_records(until_ms)
-    return [(time_ms, "items", key, value, False) for key, value in due]
-
-
 def _check_items(name: str, lines: Sequence[bytes]) -> None:
     """Refuse another kind of file before long work begins without any item."""
     judged = [judge_item(None, line) for line in lines if REMOVED.encode() not in line]
@@ -139,7 +112,12 @@ def say_rejected(replay: Replay) -> None:
 
 
 def read_records(
-    name: str, *, start_index: int = 0, limit: int | None = None, resume: Resume | None = None
+    name: str,
+    *,
+    start_index: int = 0,
+    limit: int | None = None,
+    resume: Resume | None = None,
+    announced: Announcements | None = None,
 ) -> Iterator[list[Record]]:
     """Yield blocks of records to produce: the key is the line's user, the time its ``ts``.
 
@@ -150,8 +128,33 @@ def read_records(
         start_index: Lines to skip.
         limit: Take only the first lines, skipped ones among them.
         resume: Skips what is acknowledged, and is told the rest; instead of ``start_index``.
+        announced: Items, each to come before the first event that is not before it in time; what
+            is later than the last event comes behind it, unless there is a limit.
     """
     lines = read_lines(name, limit=limit)
     blocks = lines if resume is None else resume.follow(lines)
     first = next(blocks, [])
-    return records_of(chain([first], blocks), start_index)
+    records = records_of(chain([first], blocks), start_index)
+    if announced is None:
+        return records
+    return _with_announcements(records, announced, to_the_end=limit is None)
+
+
+def _with_announcements(
+    blocks: Iterable[Sequence[Record]], announcements: Announcements, *, to_the_end: bool
+) -> Iterator[list[Record]]:
+    now_ms = 0
+    for events in blocks:
+        block: list[Record] = []
+        for event in events:
+            now_ms = event[0]
+            block += _items_due(announcements, now_ms, now_ms)
+            block.append(event)
+        yield block
+    if to_the_end:
+        yield _items_due(announcements, announcements.end_ms, now_ms)
+
+
+def _items_due(announcements: Announcements, until_ms: int, time_ms: int) -> list[Record]:
+    due = announcements.take_records(until_ms)
+    return [(time_ms, "items", key, value, False) for key, value in due]

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from consumers.commands import app
-from consumers.logs import read_announcements, read_records, with_announcements
-from consumers.produce import Record
+from consumers.logs import read_announcements, read_records
 from stream.announcements import Announcements
 from stream.decode_items import decode_items
 from stream.errors import ConfigurationError
@@ -34,34 +33,32 @@ def event(index: int, ts: int) -> bytes:
     return json.dumps(fields).encode()
 
 
-def as_records(times_ms: list[int]) -> list[Record]:
-    return [
-        (ts, "interactions", b"u", event(index, ts), False) for index, ts in enumerate(times_ms)
-    ]
-
-
 @given(
     times_ms=st.lists(st.integers(0, 20), max_size=12),
     items_ms=st.lists(st.integers(0, 25), max_size=8),
-    size=st.integers(1, 5),
-    to_the_end=st.booleans(),
+    limit=st.one_of(st.none(), st.integers(1, 12)),
 )
 def test_an_item_comes_before_the_first_event_that_is_not_before_it(
-    times_ms: list[int], items_ms: list[int], size: int, to_the_end: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    times_ms: list[int],
+    items_ms: list[int],
+    limit: int | None,
 ) -> None:
-    events = as_records(times_ms)
-    blocks = [events[begin : begin + size] for begin in range(0, len(events), size)]
+    log = tmp_path_factory.mktemp("items") / "log.jsonl"
+    log.write_bytes(b"".join(event(*each) + b"\n" for each in enumerate(times_ms)))
     announced = Announcements(item(f"i{number}", ts) for number, ts in enumerate(items_ms))
 
-    mixed = with_announcements(blocks, announced, to_the_end=to_the_end)
-    records = [record for block in mixed for record in block]
+    blocks = read_records(str(log), limit=limit, announced=announced)
+    records = [record for block in blocks for record in block]
 
-    assert [record for record in records if record[1] == "interactions"] == events
+    times_ms = times_ms[:limit]
+    found = [value for _, topic, _, value, _ in records if topic == "interactions"]
+    assert found == [event(*each) for each in enumerate(times_ms)]
     places = {record[2]: place for place, record in enumerate(records) if record[1] == "items"}
     for number, ts in enumerate(items_ms):
         place = places.pop(b"i%d" % number, None)
         if place is None:
-            assert not to_the_end
+            assert limit is not None
             assert ts > max(times_ms, default=-1)
             continue
         before = [each[0] for each in records[:place] if each[1] == "interactions"]
@@ -118,7 +115,7 @@ def test_a_data_sets_items_are_announced_with_its_events(tmp_path: Path) -> None
     folder = write(tmp_path, SAMPLES["movielens-1m"][0])
     announced = read_announcements(str(folder))
     assert announced is not None
-    blocks = with_announcements(read_records(str(folder)), announced, to_the_end=True)
+    blocks = read_records(str(folder), announced=announced)
     records = [record for block in blocks for record in block]
     items = [(key, value) for _, topic, key, value, _ in records if topic == "items"]
     assert items
