@@ -38,9 +38,10 @@ def _explain(error: ValidationError) -> str:
         name = "__".join(str(part) for part in each["loc"]).upper()
         # A URL may hold a password, and a group's input holds all of it.
         is_secret = name.startswith(("REDIS", "KAFKA_SECURITY"))
-        came = "" if is_secret else f", got {each['input']!r}"
+        text = each["msg"].removeprefix("Value error, ")
+        came = "" if is_secret or "got " in text else f", got {each['input']!r}"
         # Only its first letter: values that it names mean what they are in their own case.
-        said = each["msg"][:1].lower() + each["msg"][1:]
+        said = text[:1].lower() + text[1:]
         lines.append(f"HEADWATER_{name}: {said}{came}")
     return "; ".join(lines)
 

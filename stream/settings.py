@@ -8,15 +8,17 @@ the environment and no object holds a Settings. ``docs/configuration.md`` is wri
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _DAY_MS = 24 * _HOUR_MS
 _YEAR_MS = 366 * _DAY_MS
+# What Kafka takes as the name of a topic.
+_Topic = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
 
 
 class _Group(BaseModel):
@@ -26,11 +28,17 @@ class _Group(BaseModel):
 class TopicSettings(_Group):
     """Kafka topics."""
 
-    interactions: str = Field("interactions", description="Topic of interactions.")
-    items: str = Field("items", description="Compacted topic of item announcements.")
-    item_deltas: str = Field("headwater-item-deltas", description="Topic of derived rows by item.")
-    item_signals: str = Field("headwater-item-signals", description="Compacted topic of signals.")
-    dead_letters: str = Field("dead-letters", description="Topic of records that cannot be used.")
+    interactions: _Topic = Field("interactions", description="Topic of interactions.")
+    items: _Topic = Field("items", description="Compacted topic of item announcements.")
+    item_deltas: _Topic = Field(
+        "headwater-item-deltas", description="Topic of derived rows by item."
+    )
+    item_signals: _Topic = Field(
+        "headwater-item-signals", description="Compacted topic of signals."
+    )
+    dead_letters: _Topic = Field(
+        "dead-letters", description="Topic of records that cannot be used."
+    )
     partitions: int = Field(
         4, ge=1, le=1024, description="Partitions of interactions; fixed for a group id's life."
     )
@@ -39,6 +47,15 @@ class TopicSettings(_Group):
     retention_ms: int = Field(
         7 * _DAY_MS, ge=_HOUR_MS, description="ms that interactions and item-deltas are kept."
     )
+
+    @model_validator(mode="after")
+    def _check_apart(self) -> Self:
+        names = [self.interactions, self.items, self.item_deltas]
+        names += [self.item_signals, self.dead_letters]
+        if len(set(names)) < len(names):
+            message = f"expected five topics, each with a name of its own, got {', '.join(names)}"
+            raise ValueError(message)
+        return self
 
 
 class WorkerSettings(_Group):

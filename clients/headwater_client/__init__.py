@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         ProducerClosed,
         RedisUnreachable,
         UnreadableList,
+        WrongEventLoop,
     )
     from headwater_client.lists import Recommendations, RecommendedItem
     from headwater_client.producer import EventProducer
@@ -54,6 +55,7 @@ __all__ = [
     "RecommendedItem",
     "RedisUnreachable",
     "UnreadableList",
+    "WrongEventLoop",
     "kafka_security",
     "redis_security",
 ]

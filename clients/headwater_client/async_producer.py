@@ -22,6 +22,7 @@ from headwater_client.errors import (
     InvalidAddress,
     KafkaUnreachable,
     ProducerClosed,
+    WrongEventLoop,
 )
 from headwater_client.event_methods import EventMethods, wall_ms
 from headwater_client.kafka_errors import unreachable
@@ -141,7 +142,7 @@ class AsyncEventProducer(EventMethods[Coroutine[Any, Any, Receipt]]):
                 "expected the event loop that the producer was started in, got another one: make "
                 "a producer in each, and close it there"
             )
-            raise ProducerClosed(message)
+            raise WrongEventLoop(message)
 
     async def flush(self, timeout_ms: float | None = None) -> None:
         """Wait until Kafka has confirmed, or refused, all that was sent before.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +11,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from headwater_client.errors import WrongEventLoop
 from headwater_client.event_methods import wall_ms
 from headwater_client.kafka_options import NO_OPTIONS, check_count, check_numbers, joined
 from headwater_client.lists import (
@@ -54,6 +56,7 @@ class AsyncRecommendationReader:
 
     Raises:
         InvalidAddress: The URL is none.
+        WrongEventLoop: From reads and ``close``, in another event loop than the first read's.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class AsyncRecommendationReader:
         check_numbers(timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms)
         check_count(max_connections=max_connections)
         self._now_ms = now_ms
+        self._loop: asyncio.AbstractEventLoop | None = None
         options: dict[str, Any] = {
             "socket_timeout": timeout_ms / 1_000,
             "socket_connect_timeout": connect_timeout_ms / 1_000,
@@ -119,6 +123,7 @@ class AsyncRecommendationReader:
         if not users:
             return {}
         keys = [*map(list_key, users), TRENDING_KEY]
+        self._check_loop()
         try:
             async with self._redis.pipeline(transaction=False) as pipeline:
                 for key in keys:
@@ -140,9 +145,22 @@ class AsyncRecommendationReader:
 
     async def close(self) -> None:
         """Disconnect; safe to call twice."""
+        self._check_loop()
         await self._redis.aclose()
 
+    def _check_loop(self) -> None:
+        """Refuse another event loop than the first: connections belong to it."""
+        loop = asyncio.get_running_loop()
+        self._loop = self._loop or loop
+        if self._loop is not loop:
+            message = (
+                "expected the event loop that the reader was first used in, got another one: make "
+                "a reader in each, and close it there"
+            )
+            raise WrongEventLoop(message)
+
     async def _read(self, key: str, *, is_fallback: bool = False) -> Recommendations | None:
+        self._check_loop()
         try:
             found: Mapping[bytes, bytes] = await self._redis.hgetall(key)
         except REDIS_ERRORS as error:

@@ -10,6 +10,7 @@ HeadwaterClientError
 ├── ProducerClosed      a call on a producer that was closed, or not started yet
 ├── RedisUnreachable    Redis did not answer within its bound
 ├── UnreadableList      what stands in Redis is no list of Headwater's
+├── WrongEventLoop      an async producer or reader was used in another event loop than before
 └── EngineFailed        in tests: a Headwater process did not start, answer or end well
 ```
 Every message says what was expected, what came and what to do; none repeats a password or an id
@@ -67,6 +68,10 @@ class RedisUnreachable(HeadwaterClientError):
 
 class UnreadableList(HeadwaterClientError):
     """What stands in Redis under a list's key is no list of Headwater's."""
+
+
+class WrongEventLoop(HeadwaterClientError):
+    """An async producer or reader was used in another event loop than before."""
 
 
 class EngineFailed(HeadwaterClientError):

@@ -25,6 +25,7 @@ from headwater_client import (
     KafkaUnreachable,
     ProducerClosed,
     Receipt,
+    WrongEventLoop,
 )
 from headwater_client.topics import KnownTopics
 from local.kafka import KafkaServer
@@ -317,7 +318,7 @@ def test_another_event_loop_is_refused_at_once(kafka: str, topic: Topics) -> Non
         first.run(producer.start())  # It is: nothing is made twice.
         first.run(producer.like("u", "i"))
         for call_it in (lambda: producer.like("u", "i"), producer.flush, producer.close):
-            with pytest.raises(ProducerClosed, match="the event loop that"):
+            with pytest.raises(WrongEventLoop, match="the event loop that"):
                 second.run(call_it())
         first.run(producer.close())
 

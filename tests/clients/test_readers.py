@@ -21,6 +21,7 @@ from headwater_client import (
     Recommendations,
     RedisUnreachable,
     UnreadableList,
+    WrongEventLoop,
 )
 from local.redis import RedisServer
 from stream.candidates import SOURCES, RecommendationBatch
@@ -189,6 +190,17 @@ def test_what_is_no_list_is_named(read: Read, redis_url: str) -> None:
             read(redis_url, "recommendations", user)
         with pytest.raises(UnreadableList, match="expected"):
             read(redis_url, "many", [user])
+
+
+def test_an_async_reader_in_another_event_loop_is_told_so(written: str) -> None:
+    reader = AsyncRecommendationReader(written)
+    with asyncio.Runner() as first, asyncio.Runner() as second:
+        assert first.run(reader.recommendations("ann")) is not None
+        for call in (reader.recommendations("ann"), reader.many(["ann"]), reader.close()):
+            with pytest.raises(WrongEventLoop, match="a reader in each"):
+                second.run(call)
+        assert first.run(reader.trending()) is not None
+        first.run(reader.close())
 
 
 @every_reader

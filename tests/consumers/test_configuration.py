@@ -57,6 +57,18 @@ def test_values_that_a_setting_takes_are_named_in_their_own_case(monkeypatch):
         load_settings()
 
 
+@pytest.mark.parametrize("name", ["", "two words", "ä", "t" * 250])
+def test_what_kafka_takes_for_no_topic_is_refused_by_name(name, monkeypatch):
+    monkeypatch.setenv("HEADWATER_TOPICS__INTERACTIONS", name)
+    with pytest.raises(ConfigurationError, match="HEADWATER_TOPICS__INTERACTIONS: .* got"):
+        load_settings()
+
+
+def test_two_topics_of_one_name_are_refused():
+    with pytest.raises(ConfigurationError, match="HEADWATER_TOPICS: expected five .*got items"):
+        load_settings(["topics.interactions=items"])
+
+
 def test_a_misspelt_setting_in_the_environment_is_refused(monkeypatch):
     monkeypatch.setenv("HEADWATER_KAFAK", "x")
     with pytest.raises(ConfigurationError, match="HEADWATER_KAFAK, did you mean HEADWATER_KAFKA"):
