@@ -181,6 +181,15 @@ def test_going_back_and_forth_between_two_days_gains_no_more_than_the_two_days()
     assert len(rows_of(whole_watches(*[eve, morrow] * 20))) <= 1 + 2 + 2
 
 
+def test_of_two_days_far_apart_within_the_grace_each_has_its_repeats_once() -> None:
+    patient = dataclasses.replace(TWICE, grace_ms=15 * DAY_MS)
+    for days in range(1, 16):
+        partition = make(patient)
+        log = whole_watches(*[days * DAY_MS, 0] * 20)
+        deltas = deltas_by_id(partition, apply(partition, log, 0, len(log)))
+        assert len(deltas) <= 1 + 2 + 2, days
+
+
 def test_after_a_long_absence_repeats_count_whatever_the_day() -> None:
     for days in range(1, 40):
         away = whole_watches(0, 1, 2, 3, days * DAY_MS)
