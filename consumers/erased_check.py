@@ -293,7 +293,7 @@ def _written(character: str) -> bytes:
 def _is_erase(value: bytes | None, user_id: bytes) -> bool:
     try:
         event = json.loads(value or b"")
-    except ValueError:
+    except (ValueError, RecursionError):  # A record of thousands of brackets can be no event.
         return False
     return (
         isinstance(event, dict)

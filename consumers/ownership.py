@@ -21,7 +21,7 @@ from consumers.broker_offsets import BrokerOffsets
 from consumers.crash_points import crash_point
 from consumers.held_partitions import Held
 from consumers.lost_snapshots import LostSnapshots
-from consumers.refusals import check_partition, check_snapshot, check_topic_id
+from consumers.refusals import check_partition, check_snapshot, check_topic_id, does_not_fit
 from consumers.signal_publisher import SignalPacer
 from consumers.snapshot_ahead import newest_ahead
 from consumers.snapshot_copies import ITEMS as ITEMS
@@ -187,7 +187,10 @@ class Ownership:
             counts = (self._engine.num_partitions, self._engine.num_item_partitions)
             check_snapshot(key, snapshot.meta, counts=counts, topic_id=self._topic_ids.get(topic))
             pending, arrays = split_pending(snapshot.arrays)
-            await self._state.run(self._open, kind, partition, arrays)
+            try:
+                await self._state.run(self._open, kind, partition, arrays)
+            except ValueError as error:
+                raise does_not_fit(key, snapshot.name.file, error) from error
             held.durable = int(snapshot.meta["next_offset"])
             took = time.monotonic() - held.saved_at_s
             logger.info("%s/%d: restored at offset %d in %.2f s", *key, held.durable, took)

@@ -74,3 +74,12 @@ def check_snapshot(
         )
         raise StateMismatch(message)
     check_topic_id(key[0], meta.get("topic_id"), topic_id)
+
+
+def does_not_fit(key: tuple[str, int], file: str, error: ValueError) -> StateMismatch:
+    """Return why a snapshot that was made with other settings is refused."""
+    return StateMismatch(
+        f"{key[0]}/{key[1]}: expected a snapshot made with settings like ours, {file} is not: "
+        f"{error}. Set what it was made with, or start with a new group id, data folder, "
+        "item-deltas and item-signals topics, which reads the log from its start"
+    )

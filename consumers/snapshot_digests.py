@@ -7,6 +7,7 @@ the whole state, and its digest compares with a replay's (DESIGN law 1). Reads f
 from __future__ import annotations
 
 from consumers.configuration import make_engine, make_snapshot_store
+from consumers.refusals import does_not_fit
 from consumers.snapshot_copies import ITEMS, USERS, split_pending
 from stream.engine import Engine
 from stream.settings import Settings
@@ -19,6 +20,9 @@ def load_snapshots(settings: Settings) -> Engine:
         settings: Those of the workers: data folder, numbers of partitions, bounds of the tables.
 
     A partition without a snapshot is empty and wants offset 0.
+
+    Raises:
+        StateMismatch: A snapshot was made with other settings.
     """
     engine = make_engine(settings)
     store = make_snapshot_store(settings)
@@ -31,5 +35,8 @@ def load_snapshots(settings: Settings) -> Engine:
         snapshot = store.newest_valid(kind, number)
         if snapshot is not None:
             _, arrays = split_pending(snapshot.arrays)
-            table.restore(arrays)
+            try:
+                table.restore(arrays)
+            except ValueError as error:
+                raise does_not_fit((kind, number), snapshot.name.file, error) from error
     return engine

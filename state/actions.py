@@ -53,8 +53,8 @@ def count_repeat(bits: int, newest_ms: int, time_ms: int, max_repeats: int) -> i
     """Count one more event on an item already met; return the entry's bits, or -1 where capped.
 
     The count starts anew on a later day of event time, never on an earlier one: a user cannot go
-    back and forth. Days are told apart modulo 16, so that holds while nothing is more than eight
-    days late; ``newest_ms``, the time of the entry's newest event, tells longer absences.
+    back and forth. The counted day is kept modulo 16. It is that of ``newest_ms``, the time of the
+    entry's newest event, or a later one where that event was late: exact for 15 days of lateness.
 
     >>> noon, actions = 43_200_000, 1
     >>> once = count_repeat(actions, noon, noon, 2)
@@ -64,16 +64,17 @@ def count_repeat(bits: int, newest_ms: int, time_ms: int, max_repeats: int) -> i
     >>> count_repeat(twice, noon + 1, noon + 86_400_000, 2) >> 12  # The next day.
     1
     """
-    day = (time_ms // _DAY_MS) & 15
-    counted_day = (bits >> _DAY_SHIFT) & 15
+    day = time_ms // _DAY_MS
+    newest_day = newest_ms // _DAY_MS
+    counted_day = newest_day + (((bits >> _DAY_SHIFT) - newest_day) & 15)
     count = bits >> _COUNT_SHIFT
-    if 0 < (day - counted_day) & 15 < 8 or time_ms - newest_ms > 7 * _DAY_MS:
+    if day > counted_day:
         count = 0
     if count >= max_repeats:
         return -1
     if count == 0:
         counted_day = day
-    return (bits & ACTION_BITS) | counted_day << _DAY_SHIFT | (count + 1) << _COUNT_SHIFT
+    return (bits & ACTION_BITS) | (counted_day & 15) << _DAY_SHIFT | (count + 1) << _COUNT_SHIFT
 
 
 @kernel

@@ -129,6 +129,7 @@ class CoOccurrence:
             "headers": self.headers[:num_rows],
             "heads": self.heads,
             "newest": self.newest,
+            "generation_ms": self.generation_ms,
             **{
                 f"lines_{slot}": self.lines[slot * self._arena_lines : self.heads[slot, USED]]
                 for slot in range(len(self.heads))
@@ -147,8 +148,14 @@ class CoOccurrence:
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Take over what :meth:`arrays` gave under the same limits; the rest becomes empty."""
+        """Take over what :meth:`arrays` gave under the same limits; the rest becomes empty.
+
+        Raises:
+            ValueError: Under other windows, generations or room. Positions in the arenas would mean
+                other lines, and numbers of generations other times.
+        """
         self._empty_heads()
+        self._refuse_others(arrays)
         # Fresh zeros commit no memory; filling the old ones would commit all up to the bound.
         self.headers = large_zeros(self.headers.shape, np.int64)
         self.headers[: len(arrays["headers"])] = arrays["headers"]
@@ -158,6 +165,22 @@ class CoOccurrence:
             start = slot * self._arena_lines
             used = arrays[f"lines_{slot}"]
             self.lines[start : start + len(used)] = used
+
+    def _refuse_others(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        ends = arrays["heads"][:, END]
+        # A snapshot from before it was said how long its generations are is believed.
+        generation_ms = arrays.get("generation_ms", self.generation_ms)
+        if not (
+            np.array_equal(ends, self.heads[:, END])
+            and np.array_equal(generation_ms, self.generation_ms)
+        ):
+            ours, theirs = self.generation_ms.tolist(), generation_ms.tolist()
+            message = (
+                f"expected pairs in {len(self.heads)} arenas of {self._arena_lines} lines, "
+                f"generations of {ours} ms, got {len(ends)} of {ends[0]}, generations of {theirs} "
+                "ms: windows_ms, num_generations or max_pairs differ"
+            )
+            raise ValueError(message)
 
     def sizes(self) -> dict[str, tuple[int, int]]:
         """Return the slots for pairs handed out in the fullest generation, and their bound."""

@@ -310,12 +310,22 @@ class ItemPartition:
         self._frozen = None
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Replace the whole state by copies of what :meth:`arrays` gave under the same limits."""
+        """Replace the whole state by copies of what :meth:`arrays` gave under the same limits.
+
+        Raises:
+            ValueError: The arrays were made with other settings.
+        """
         self.thaw()
         if len(arrays["watermarks"]) != len(self.watermarks):
             message = (
                 f"expected {len(self.watermarks)} source partitions, got a snapshot of "
                 f"{len(arrays['watermarks'])}; the interactions topic must keep its partitions"
+            )
+            raise ValueError(message)
+        if len(arrays["id_rows"]) > len(self.id_rows):
+            message = (
+                f"expected at most {len(self.id_rows)} items, got {len(arrays['id_rows'])}; raise "
+                "the bound"
             )
             raise ValueError(message)
         self.next_offset, self.stream_time_ms, self._num_rows = arrays["position"].tolist()

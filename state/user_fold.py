@@ -246,8 +246,9 @@ def _interact(
         if not is_capped:
             bits = counted
         elif bits & UNLIKE_BIT != 0 and bits & (1 << action) != 0:
-            # What an unlike took back comes back by a like, or within the bound on repeats.
-            strength = np.int64(0)
+            # What an unlike took back comes back by a like, or within the bound on repeats. Not
+            # even the time moves, or the next unlike would take back where the like did not give.
+            return
     if strength > 0 and not is_given_again and not is_capped:
         _pair(deltas, rules, history, user_row, time_ms)
     if entry == EMPTY:

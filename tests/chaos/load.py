@@ -39,6 +39,7 @@ class Mix:
         bad: Share that cannot be used.
         misrouted: Share that lies in the wrong partition.
         is_even: Whether users take turns, so that all of them are there after as many events.
+        has_unlikes: Whether likes are taken back; where not, a comment stands in the place.
     """
 
     num_users: int = 120
@@ -52,6 +53,7 @@ class Mix:
     bad: float = 0.0
     misrouted: float = 0.0
     is_even: bool = False
+    has_unlikes: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def _event(draw: random.Random, mix: Mix, index: int, begin_ms: int) -> Sending:
     rank = index if mix.is_even else min(int(draw.paretovariate(0.6)), 10**6)
     user = f"{PERSON}-{rank % mix.num_users}"
     type_ = draw.choices(_TYPES, _SHARES)[0]
+    if type_ == "unlike" and not mix.has_unlikes:
+        type_ = "comment"
     if draw.random() < mix.erases:
         type_ = "erase"
     is_late = draw.random() < mix.late

@@ -197,19 +197,19 @@ class UserPartitionOracle:
         if event.type == "watch" and completion < _bytes_of(self.rules.min_completion):
             strength = 0
         pairs = self._pairs(user, event.ts) if strength else ()
+        counts = old is None or self._may_repeat(old, event.ts)
         if old is None:
             entry = Entry(event.item_id)
         else:
-            is_newest = user.history[-1] is old
-            if is_newest and old.strength == 0 and old.actions >> _UNLIKE & 1:
-                pairs = ()  # Taken back and given again at once: its pairs were made before.
-            user.history.remove(old)
             entry = old
-        counts = old is None or self._may_repeat(old, event.ts)
+            if not counts and entry.actions >> _UNLIKE & 1 and entry.actions >> action & 1:
+                return  # Taken back: beyond the cap only a like brings anything again.
+            is_newest = user.history[-1] is entry
+            if is_newest and entry.strength == 0 and entry.actions >> _UNLIKE & 1:
+                pairs = ()  # Taken back and given again at once: its pairs were made before.
+            user.history.remove(entry)
         if not counts:
             pairs = ()
-            if entry.actions >> _UNLIKE & 1 and entry.actions >> action & 1:
-                strength = 0  # Taken back: beyond the cap only a like brings strength again.
         gain = max(0, strength - entry.strength)
         is_news = gain > 0 or not entry.actions >> action & 1
         entry.time_ms = event.ts

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
+from types import ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from redis import Redis
@@ -16,6 +17,7 @@ from redis import Redis
 from local.redis import RedisServer
 from state import snapshot
 from stream import frames, signals
+from tests.chaos import oracle_users
 from tests.chaos.judgement import _check_commits, check_letters, judge_never_seen
 from tests.chaos.load import PERSON, THING, Accepted, Mix, Sending, events
 from tests.chaos.oracle_records import LogRecord, partition_of, read_interaction
@@ -23,8 +25,16 @@ from tests.chaos.probes import ListProbe, WorkerProbe, durable_offsets
 from tests.chaos.report import BEGIN, END, Result, line, put_row, row
 from tests.chaos.run import chosen, parse
 from tests.chaos.scenarios import QUICK, NotPlayable, Scenario, all_scenarios
+from tests.chaos.scenarios_versions import MIX
 from tests.chaos.verdicts import INVARIANTS, Verdicts
-from tests.chaos.versions import EQUAL_FORMATS, FORMATS, OLDER_FRAMES, formats_of, old_version
+from tests.chaos.versions import (
+    EQUAL_FORMATS,
+    FORMATS,
+    OLDER_FRAMES,
+    formats_of,
+    old_version,
+    text_of,
+)
 from tests.chaos.world import ROOT, World
 
 
@@ -255,6 +265,29 @@ def test_the_older_commits_have_the_formats_that_their_scenarios_need() -> None:
         zip(FORMATS, (frames.VERSION, signals.VERSION, snapshot.SCHEMA_VERSION), strict=True)
     )
     assert older[FORMATS[0]] == 1 in frames.READABLE
+
+
+def test_what_scenario_18_sends_is_folded_alike_by_the_older_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who changes what a fold makes of it moves EQUAL_FORMATS, or leaves it out of the load."""
+    path = "tests/chaos/oracle_users.py"
+    older = ModuleType("older_oracle")
+    monkeypatch.setitem(sys.modules, older.__name__, older)
+    try:
+        exec(compile(text_of(EQUAL_FORMATS, path), path, "exec"), older.__dict__)
+    except NotPlayable as reason:
+        pytest.skip(str(reason))
+    sent = events(1, replace(MIX, bad=0.0))
+    log = [LogRecord(0, offset, next(sent).value) for offset in range(3000)]
+
+    def rows(oracle: Any) -> list[dict[str, Any]]:
+        for record in log:
+            oracle.apply(record.offset, read_interaction(record))
+        return [asdict(row) for row in oracle.rows]
+
+    ours = rows(oracle_users.UserPartitionOracle(0, oracle_users.UserRules()))
+    assert ours == rows(older.UserPartitionOracle(0, older.UserRules()))
 
 
 def test_a_violation_stays_whatever_is_found_later() -> None:

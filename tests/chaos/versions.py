@@ -93,12 +93,20 @@ def formats_of(reference: str) -> dict[str, int]:
     Raises:
         NotPlayable: As :func:`old_version`.
     """
-    commit = _commit(reference)
-    texts = {name: _git("show", f"{commit}:{name}").decode() for name in FORMATS}
+    texts = {name: text_of(reference, name) for name in FORMATS}
     return {
         name: int(re.findall(r"^(?:SCHEMA_)?VERSION = (\d+)$", text, re.MULTILINE)[0])
         for name, text in texts.items()
     }
+
+
+def text_of(reference: str, name: str) -> str:
+    """Return a file as a commit has it.
+
+    Raises:
+        NotPlayable: As :func:`old_version`.
+    """
+    return _git("show", f"{_commit(reference)}:{name}").decode()
 
 
 def _used_s(folder: Path) -> float:

@@ -54,8 +54,10 @@ class Owner:
         owes: int = 0,
         topic_id: str | None = "first",
         partitions: int = 1,
+        users: Mapping[str, int] | None = None,
     ) -> None:
-        settings = Settings(topics={"partitions": partitions, "item_partitions": 1})
+        topics = {"partitions": partitions, "item_partitions": 1}
+        settings = Settings(topics=topics, users=dict(users or {}))
         self.generation = generation
         self.restored: list[int] = []
         self.told: list[tuple[str, int, bool, bool]] = []

@@ -114,7 +114,8 @@ def test_an_id_is_found_whichever_of_its_characters_are_escaped(text: str) -> No
 
 def test_only_an_erase_of_the_user_is_one() -> None:
     assert _is_erase(b'{"type": "erase", "user_id": "ann"}', b"ann")
-    for value in (None, b"", b"[]", b"{", b'{"type": "erase", "user_id": "bob"}', b'"erase"'):
+    bob, deep = b'{"type": "erase", "user_id": "bob"}', b"[" * 20_000
+    for value in (None, b"", b"[]", b"{", bob, b'"erase"', deep, b'{"user_id":"ann","x":' + deep):
         assert not _is_erase(value, b"ann")
 
 

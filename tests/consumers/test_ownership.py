@@ -382,3 +382,15 @@ def test_a_snapshot_of_another_partition_count_is_refused(
             await owner.ownership.restore({KEY})
 
     asyncio.run(scenario())
+
+
+def test_a_snapshot_of_other_settings_is_refused_with_what_to_do(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def scenario() -> None:
+        await leave_snapshot(tmp_path, state, None)
+        owner = Owner(tmp_path, state, users={"max_history": 20})
+        with pytest.raises(StateMismatch, match=r"users\.00000.* \(20,\) .* Set what it was made"):
+            await owner.ownership.restore({KEY})
+
+    asyncio.run(scenario())

@@ -320,3 +320,22 @@ def test_the_digest_sees_every_kind_of_integer() -> None:
     seen = [digests(apply_all(new_partition(), [make_frame([row])])) for row in (base, *changed)]
     assert all(one[0] != seen[0][0] for one in seen[1:])
     assert [one[1] != seen[0][1] for one in seen[1:]] == [False] * 3 + [True] * 2 + [False]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"max_pairs": 2_048},
+        {"max_pairs": 8_192},
+        {"num_generations": 2},
+        {"windows_ms": (2 * DAY_MS, 60 * DAY_MS)},
+        {"windows_ms": (DAY_MS,), "window_weights": (1.0,), "num_generations": 8},
+        {"max_items": 1, "max_ids": 2},
+    ],
+)
+def test_a_snapshot_of_other_limits_is_refused(changes: dict[str, object]) -> None:
+    """Its positions would mean other lines of memory, its generations other times."""
+    rows = [Row(0, b"a", pairs=(Pair(b"b"),)), Row(1, b"b", pairs=(Pair(b"a"),))]
+    arrays = apply_all(new_partition(), [make_frame(rows)]).arrays()
+    with pytest.raises(ValueError, match="^expected (pairs in|at most)"):
+        new_partition(limits=small_limits(**changes)).restore(arrays)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from state.user_limits import UserLimits
@@ -181,6 +181,15 @@ def test_going_back_and_forth_between_two_days_gains_no_more_than_the_two_days()
     assert len(rows_of(whole_watches(*[eve, morrow] * 20))) <= 1 + 2 + 2
 
 
+def test_of_two_days_far_apart_within_the_grace_each_has_its_repeats_once() -> None:
+    patient = dataclasses.replace(TWICE, grace_ms=15 * DAY_MS)
+    for days in range(1, 16):
+        partition = make(patient)
+        log = whole_watches(*[days * DAY_MS, 0] * 20)
+        deltas = deltas_by_id(partition, apply(partition, log, 0, len(log)))
+        assert len(deltas) <= 1 + 2 + 2, days
+
+
 def test_after_a_long_absence_repeats_count_whatever_the_day() -> None:
     for days in range(1, 40):
         away = whole_watches(0, 1, 2, 3, days * DAY_MS)
@@ -248,3 +257,30 @@ def test_what_one_user_adds_to_an_item_in_a_day_is_bounded_whatever_circle_they_
     assert likes == bits >> LIKE & 1
     assert sum(row[5] for row in deltas) == strength
     assert sum(len(row[6]) for row in deltas) <= TWICE.max_lags * (1 + repeats)
+
+
+@given(
+    circle=st.lists(
+        st.tuples(st.integers(WATCH, UNLIKE), st.sampled_from([1, 10]), st.sampled_from([0, 1])),
+        min_size=1,
+        max_size=6,
+    ),
+    repeats=st.integers(0, 3),
+)
+@example(circle=[(LIKE, 10, 1), (WATCH, 10, 0), (UNLIKE, 10, 0)], repeats=2)
+def test_what_one_user_moves_from_one_time_of_an_item_to_another_is_bounded(
+    circle: list[tuple[int, int, int]], repeats: int
+) -> None:
+    """A like here, a touch that moves the entry there, an unlike there: two times of one day."""
+    partition = make(dataclasses.replace(TWICE, max_repeats_per_day=repeats))
+    log: Log = [
+        Event(b"u", b"x", b"%d" % number, 10 * later, action, watched, 10)
+        for number, (action, watched, later) in enumerate(circle * 20)
+    ]
+    deltas = deltas_by_id(partition, apply(partition, log, 0, len(log)))
+
+    for at in (0, 10):
+        there = [row for row in deltas if row[2] == at]
+        # Each repeat and each first action (six) may leave something behind it once.
+        assert abs(sum(row[5] for row in there)) <= 3 * (1 + repeats + 6)
+        assert abs(sum(row[4] for row in there if row[3] == LIKE)) <= 1 + repeats + 6

@@ -34,7 +34,7 @@ LIMITS = st.builds(
     max_affinities=st.integers(0, 4),
     seen_bits=st.sampled_from([64, 128]),
     seen_items=st.integers(1, 3),
-    grace_ms=st.sampled_from([0, 10, 100, 10_000]),
+    grace_ms=st.sampled_from([0, 10, 100, 10_000, 15 * 86_400_000]),
     link_ms=st.sampled_from([0, 20, 10_000]),
     max_lags=st.integers(0, 4),
     pair_tau_ms=st.sampled_from([1, 50, 1000]),
@@ -58,7 +58,7 @@ def logs(draw: Any, max_size: int = 60) -> Log:
             log.append(["rejected", "routed"][kind])
             continue
         now += draw(st.sampled_from([0, 1, 1, 5, 60, 5000, 86_400_000, 9 * 86_400_000]))
-        back = draw(st.sampled_from([0, 0, 0, 1, 10, 11, 100, 2000]))
+        back = draw(st.sampled_from([0, 0, 0, 1, 10, 11, 100, 2000, 9 * 86_400_000]))
         log.append(
             Event(
                 user=draw(st.sampled_from(IDS)),

@@ -234,7 +234,6 @@ class UserOracle:
             before = entry.strength
             is_newest = user.history[-1] is entry
             is_given_again = is_newest and before == 0 and bool(entry.bits & 1 << UNLIKE)
-            user.history.remove(entry)
             day = event.ts // 86_400_000
             if day > entry.day:
                 entry.repeats = 0
@@ -243,7 +242,8 @@ class UserOracle:
                 entry.day = day if entry.repeats == 0 else entry.day
                 entry.repeats += 1
             elif entry.bits & 1 << UNLIKE and entry.bits & 1 << event.action:
-                strength = 0
+                return
+            user.history.remove(entry)
         user.history.append(entry)
         del user.history[: -self.limits.max_history]
         entry.ts = event.ts
