@@ -21,6 +21,7 @@ from consumers.evaluations import (
 from consumers.logs import say_rejected
 from consumers.outputs import check_folder
 from evaluation.learning import train_on
+from stream.errors import ConfigurationError
 
 
 def train(
@@ -55,6 +56,12 @@ def train(
     with progress_bar("training", total=len(events)) as bar:
         train_on(events, replay, trainer, on_progress=bar.update)
     say_rejected(replay)
+    if not trainer.num_learned:
+        message = (
+            f"{log}: expected events that a network can learn from, got {len(events)} of which "
+            "none was on an item that a source had proposed before it; no weights are written"
+        )
+        raise ConfigurationError(message)
     manifest = save_weights(trainer.to_weights(Path(log).name), out)
     summary = {
         "events": len(events),

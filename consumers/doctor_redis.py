@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from redis.exceptions import NoPermissionError, RedisError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
 from consumers.addresses import speaks_kafka, why_silent
 from consumers.findings import Finding
@@ -47,6 +47,11 @@ async def look_at_redis(settings: Settings, url: str | None, *, timeout_s: float
             return [
                 Finding(check="redis.security", status="fail", text=str(failure), advice=advice)
             ]
+        if isinstance(error, ResponseError):
+            text, advice = f"Redis refuses ({error})", "correct the database's number in the URL"
+            if "db index" not in str(error).lower():
+                advice = "look at what it says: it answers, so the address is right"
+            return [Finding(check="redis.reachable", status="fail", text=text, advice=advice)]
         reason = await _why_silent(url, error, timeout_s)
         return [
             Finding(

@@ -129,7 +129,9 @@ def read_records(
         limit: Take only the first lines, skipped ones among them.
         resume: Skips what is acknowledged, and is told the rest; instead of ``start_index``.
         announced: Items, each to come before the first event that is not before it in time; what
-            is later than the last event comes behind it, unless there is a limit.
+            is later than the last event comes behind it, unless there is a limit. Lines that name
+            no item are left out and said: their topic is compacted, and Kafka refuses a batch with
+            a record that has no key.
     """
     lines = read_lines(name, limit=limit)
     blocks = lines if resume is None else resume.follow(lines)
@@ -137,6 +139,8 @@ def read_records(
     records = records_of(chain([first], blocks), start_index)
     if announced is None:
         return records
+    if announced.num_unnamed:
+        say(f"{announced.num_unnamed} lines of the items log left out: no item's id can be read")
     return _with_announcements(records, announced, to_the_end=limit is None)
 
 
@@ -157,4 +161,4 @@ def _with_announcements(
 
 def _items_due(announcements: Announcements, until_ms: int, time_ms: int) -> list[Record]:
     due = announcements.take_records(until_ms)
-    return [(time_ms, "items", key, value, False) for key, value in due]
+    return [(time_ms, "items", key, value, False) for key, value in due if key is not None]

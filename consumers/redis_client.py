@@ -18,6 +18,7 @@ from redis.exceptions import (
     NoPermissionError,
     RedisClusterException,
     RedisError,
+    ResponseError,
 )
 
 from consumers.security import NO_OPTIONS
@@ -137,6 +138,11 @@ def redis_failure(error: BaseException) -> ServerUnreachable:
         return ServerUnreachable(
             f"expected a Redis Cluster, came none that we may ask ({error}): is it one "
             "(HEADWATER_SINK__CLUSTER), does a node answer, has our user +cluster|slots +command?"
+        )
+    if isinstance(error, ResponseError):
+        return ServerUnreachable(
+            f"expected Redis to do what it is asked, it refuses ({error}): is HEADWATER_REDIS, "
+            "with the database's number at its end, right; does another program write these keys?"
         )
     return ServerUnreachable(
         f"expected Redis to answer, it did not ({str(error) or type(error).__name__}): is "

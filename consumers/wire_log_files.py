@@ -125,6 +125,9 @@ def records_of(blocks: Iterable[list[bytes]], start_index: int = 0) -> Iterator[
     Args:
         blocks: Lines without empty ones; an empty block is passed on.
         start_index: Lines to skip.
+
+    Raises:
+        ConfigurationError: There are fewer lines than those to skip.
     """
     skip = start_index
     time_ms = 0
@@ -145,6 +148,12 @@ def records_of(blocks: Iterable[list[bytes]], start_index: int = 0) -> Iterator[
             block.append((time_ms, "interactions", key, line, False))
         skip = 0 if lines else skip
         yield block
+    if skip:
+        message = (
+            f"--start {start_index}: expected a log of at least as many lines, got "
+            f"{start_index - skip}; is it the earlier run's? --limit counts skipped lines too"
+        )
+        raise ConfigurationError(message)
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:

@@ -62,9 +62,23 @@ def _ml_100k_csv(folder: Path) -> Iterator[WireEvent]:
     return _ratings(_first(folder, "ratings.csv"), _csv(*_RATING), 5.0)
 
 
+def _ml_100k_csv_items(folder: Path) -> Iterator[ItemRow]:
+    columns = ("item_id:token", "movie_title:token_seq", "class:token_seq")
+    layout = Layout(columns=columns, separator="\t", is_quoted=False)
+    table = Table(_first(folder, "ml-100k.item"), layout)
+    for item, title, genres in table:
+        yield ItemRow(table.id(columns[0], item), title=title, tags=tuple(genres.split()))
+
+
 def _movietweetings_csv(folder: Path) -> Iterator[WireEvent]:
     layout = _csv("user_id", "movie_id", "rating", "timestamp")
     return _ratings(_first(folder, "ratings.csv"), layout, 10.0)
+
+
+def _movietweetings_csv_items(folder: Path) -> Iterator[ItemRow]:
+    # Numbers in the table of ratings have no zeros in front, those of films have.
+    for film in _tweetings_items(folder):
+        yield film._replace(item_id=film.item_id.lstrip("0") or "0")
 
 
 def _ml_100k(folder: Path) -> Iterator[WireEvent]:
@@ -124,13 +138,18 @@ def _users_are_tweeters(folder: Path) -> bool:
 
 MOVIES = (
     DataSet(
-        name="ml-100k", files=("ratings.csv", "ml-100k.item"), repeats=False, read=_ml_100k_csv
+        name="ml-100k",
+        files=("ratings.csv", "ml-100k.item"),
+        repeats=False,
+        read=_ml_100k_csv,
+        read_items=_ml_100k_csv_items,
     ),
     DataSet(
         name="movietweetings-100k",
         files=("ratings.csv", "movies.dat"),
         repeats=True,
         read=_movietweetings_csv,
+        read_items=_movietweetings_csv_items,
     ),
     DataSet(
         name="movielens-100k",

@@ -53,6 +53,11 @@ class Announcements:
         """Return how many have not been taken yet."""
         return len(self._records) - self._next
 
+    @property
+    def num_unnamed(self) -> int:
+        """How many lines name no item: a replay rejects them, a compacted topic takes none."""
+        return sum(key is None for key, _ in self._records)
+
     def take(self, now_ms: int) -> Slab | None:
         """Return, once, the records of ``items`` that are due; None where none is."""
         records = self.take_records(now_ms)

@@ -17,8 +17,10 @@ _MINUTE_MS = 60_000
 _HOUR_MS = 60 * _MINUTE_MS
 _DAY_MS = 24 * _HOUR_MS
 _YEAR_MS = 366 * _DAY_MS
-# What Kafka takes as the name of a topic.
-_Topic = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+# What Kafka takes as the name of a topic; "." and ".." are none.
+_Topic = Annotated[
+    str, StringConstraints(pattern=r"^\.*[a-zA-Z0-9_-][a-zA-Z0-9._-]*$", max_length=249)
+]
 
 
 class _Group(BaseModel):
@@ -52,7 +54,8 @@ class TopicSettings(_Group):
     def _check_apart(self) -> Self:
         names = [self.interactions, self.items, self.item_deltas]
         names += [self.item_signals, self.dead_letters]
-        if len(set(names)) < len(names):
+        # Kafka names its metrics with _ for a dot, and refuses a topic that differs by that alone.
+        if len({name.replace(".", "_") for name in names}) < len(names):
             message = f"expected five topics, each with a name of its own, got {', '.join(names)}"
             raise ValueError(message)
         return self

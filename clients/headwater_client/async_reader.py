@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from headwater_client.redis_errors import (
     first_error,
     invalid_options,
     invalid_url,
+    no_room,
     place_of,
     try_options,
 )
@@ -50,7 +52,7 @@ class AsyncRecommendationReader:
         timeout_ms: Bound of each reply. A read is tried twice, in case Redis had closed the
             connection.
         connect_timeout_ms: Bound of connecting.
-        max_connections: Bound of the pool, per node.
+        max_connections: Reads at once; one more waits for room, as long as ``timeout_ms``.
         client_options: Of the Redis client, as :func:`headwater_client.redis_security` gives them.
         now_ms: Clock of ``age_s``.
 
@@ -73,6 +75,10 @@ class AsyncRecommendationReader:
         check_numbers(timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms)
         check_count(max_connections=max_connections)
         self._now_ms = now_ms
+        self._timeout_ms = timeout_ms
+        self._max_connections = max_connections
+        # The library's pool raises where it should wait, in a cluster always.
+        self._free = asyncio.Semaphore(max_connections)
         self._loop: asyncio.AbstractEventLoop | None = None
         options: dict[str, Any] = {
             "socket_timeout": timeout_ms / 1_000,
@@ -125,7 +131,7 @@ class AsyncRecommendationReader:
         keys = [*map(list_key, users), TRENDING_KEY]
         self._check_loop()
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
+            async with self._room(), self._redis.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hgetall(key)
                 replies = await pipeline.execute(raise_on_error=False)
@@ -159,10 +165,23 @@ class AsyncRecommendationReader:
             )
             raise WrongEventLoop(message)
 
+    @asynccontextmanager
+    async def _room(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(self._timeout_ms / 1_000):
+                await self._free.acquire()
+        except TimeoutError:
+            raise no_room(self._place, self._max_connections, self._timeout_ms) from None
+        try:
+            yield
+        finally:
+            self._free.release()
+
     async def _read(self, key: str, *, is_fallback: bool = False) -> Recommendations | None:
         self._check_loop()
         try:
-            found: Mapping[bytes, bytes] = await self._redis.hgetall(key)
+            async with self._room():
+                found: Mapping[bytes, bytes] = await self._redis.hgetall(key)
         except REDIS_ERRORS as error:
             raise explain(error, self._place) from error
         return read_hash(key, found, now_ms=self._now_ms(), is_fallback=is_fallback)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import BoundedSemaphore
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +29,7 @@ from headwater_client.redis_errors import (
     first_error,
     invalid_options,
     invalid_url,
+    no_room,
     place_of,
     try_options,
 )
@@ -47,7 +50,7 @@ class RecommendationReader:
         timeout_ms: Bound of each reply. A read is tried twice, in case Redis had closed the
             connection.
         connect_timeout_ms: Bound of connecting.
-        max_connections: Bound of the pool, per node.
+        max_connections: Reads at once; one more waits for room, as long as ``timeout_ms``.
         client_options: Of the Redis client, as :func:`headwater_client.redis_security` gives them.
         now_ms: Clock of ``age_s``.
 
@@ -70,6 +73,10 @@ class RecommendationReader:
         check_numbers(timeout_ms=timeout_ms, connect_timeout_ms=connect_timeout_ms)
         check_count(max_connections=max_connections)
         self._now_ms = now_ms
+        self._timeout_ms = timeout_ms
+        self._max_connections = max_connections
+        # The library's pool raises where it should wait, in a cluster always.
+        self._free = BoundedSemaphore(max_connections)
         options: dict[str, Any] = {
             "socket_timeout": timeout_ms / 1_000,
             "socket_connect_timeout": connect_timeout_ms / 1_000,
@@ -120,7 +127,7 @@ class RecommendationReader:
             return {}
         keys = [*map(list_key, users), TRENDING_KEY]
         try:
-            with self._redis.pipeline(transaction=False) as pipeline:
+            with self._room(), self._redis.pipeline(transaction=False) as pipeline:
                 for key in keys:
                     pipeline.hgetall(key)
                 replies = pipeline.execute(raise_on_error=False)
@@ -142,9 +149,19 @@ class RecommendationReader:
         """Disconnect; safe to call twice."""
         self._redis.close()
 
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        if not self._free.acquire(timeout=self._timeout_ms / 1_000):
+            raise no_room(self._place, self._max_connections, self._timeout_ms)
+        try:
+            yield
+        finally:
+            self._free.release()
+
     def _read(self, key: str, *, is_fallback: bool = False) -> Recommendations | None:
         try:
-            found: Mapping[bytes, bytes] = self._redis.hgetall(key)
+            with self._room():
+                found: Mapping[bytes, bytes] = self._redis.hgetall(key)
         except REDIS_ERRORS as error:
             raise explain(error, self._place) from error
         return read_hash(key, found, now_ms=self._now_ms(), is_fallback=is_fallback)

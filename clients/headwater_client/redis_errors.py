@@ -96,6 +96,11 @@ def explain(error: BaseException, place: str) -> HeadwaterClientError:
     if isinstance(error, RedisClusterException) and "cluster mode" in str(error).lower():
         message = f"expected a Redis Cluster at {place}, it is none: pass is_cluster=False"
         return InvalidAddress(message)
+    if isinstance(error, ResponseError) and "db index" in str(error).lower():
+        message = (
+            f"expected a database that Redis at {place} has, it said {error}: see the URL's end"
+        )
+        return InvalidAddress(message)
     if isinstance(error, ResponseError) and not isinstance(error, ClusterDownError):
         return UnreadableList(
             f"expected lists of Headwater's in Redis at {place}, it said {error}: does another "
@@ -104,6 +109,15 @@ def explain(error: BaseException, place: str) -> HeadwaterClientError:
     return RedisUnreachable(
         f"expected Redis at {place} to answer in time, it did not ({type(error).__name__}: "
         f"{error}): is the address right, and the server up?"
+    )
+
+
+def no_room(place: str, max_connections: int, timeout_ms: float) -> RedisUnreachable:
+    """Return the error for a read that waited for a connection in vain."""
+    return RedisUnreachable(
+        f"expected one of {max_connections} connections to Redis at {place} to be free within "
+        f"{timeout_ms:g} ms, none was: is Redis slow, or max_connections too small for so many "
+        f"reads at once?"
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from shutil import which
 from typing import Any
 
@@ -201,6 +203,43 @@ def test_an_async_reader_in_another_event_loop_is_told_so(written: str) -> None:
                 second.run(call)
         assert first.run(reader.trending()) is not None
         first.run(reader.close())
+
+
+def read_at_once_sync(url: str, count: int, **options: Any) -> list[Any]:
+    with RecommendationReader(url, **options) as reader, ThreadPoolExecutor(count) as threads:
+        reads = [threads.submit(reader.recommendations, "ann") for _ in range(count)]
+        return [each.result() for each in as_completed(reads)]
+
+
+def read_at_once_async(url: str, count: int, **options: Any) -> list[Any]:
+    async def run() -> list[Any]:
+        async with AsyncRecommendationReader(url, **options) as reader:
+            return await asyncio.gather(*(reader.recommendations("ann") for _ in range(count)))
+
+    return asyncio.run(run())
+
+
+read_at_once = pytest.mark.parametrize("read", [read_at_once_sync, read_at_once_async])
+
+
+@read_at_once
+def test_more_reads_at_once_than_connections_wait_for_room(read: Read, written: str) -> None:
+    lists = read(written, 40, max_connections=2, timeout_ms=20_000)
+    assert [each.ids for each in lists] == [lists[0].ids] * 40
+
+
+@read_at_once
+def test_a_read_without_room_says_what_is_too_small(read: Read, free_port: Any) -> None:
+    silent = socket.create_server(("127.0.0.1", port := free_port()))
+    expected = pytest.raises(RedisUnreachable, match="one of 1 connections .* max_connections too")
+    with silent, expected:
+        read(f"redis://127.0.0.1:{port}/0", 2, max_connections=1, timeout_ms=200)
+
+
+@every_reader
+def test_a_database_that_redis_has_not_is_no_list(read: Read, written: str) -> None:
+    with pytest.raises(InvalidAddress, match="a database that Redis at .* see the URL's end"):
+        read(f"{written.rpartition('/')[0]}/9999", "trending")
 
 
 @every_reader

@@ -1,10 +1,14 @@
 """`train` as a person calls it: weights that rank."""
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from stream.errors import ConfigurationError
 from tests.consumers.small_worlds import SMALL, make_world, run
+from tests.wire_logs import START_MS
 
 
 def test_trained_weights_rank(tmp_path: Path) -> None:
@@ -28,6 +32,15 @@ def test_trained_weights_rank(tmp_path: Path) -> None:
     )
     assert summary["tested"] > 50
     assert np.isfinite(summary["ndcg@10"])
+
+
+def test_a_log_that_teaches_nothing_makes_no_weights(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    event = {"event_id": "1", "type": "like", "user_id": "u", "item_id": "i", "ts": START_MS}
+    log.write_text(json.dumps(event))
+    with pytest.raises(ConfigurationError, match="got 1 of which none .* no weights are written"):
+        run("train", log, "--out", tmp_path / "weights", *SMALL)
+    assert not list(tmp_path.glob("weights/*.json"))
 
 
 def test_a_repeated_event_teaches_once(tmp_path: Path) -> None:

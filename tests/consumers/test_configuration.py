@@ -57,7 +57,7 @@ def test_values_that_a_setting_takes_are_named_in_their_own_case(monkeypatch):
         load_settings()
 
 
-@pytest.mark.parametrize("name", ["", "two words", "ä", "t" * 250])
+@pytest.mark.parametrize("name", ["", "two words", "ä", "t" * 250, ".", ".."])
 def test_what_kafka_takes_for_no_topic_is_refused_by_name(name, monkeypatch):
     monkeypatch.setenv("HEADWATER_TOPICS__INTERACTIONS", name)
     with pytest.raises(ConfigurationError, match="HEADWATER_TOPICS__INTERACTIONS: .* got"):
@@ -67,6 +67,11 @@ def test_what_kafka_takes_for_no_topic_is_refused_by_name(name, monkeypatch):
 def test_two_topics_of_one_name_are_refused():
     with pytest.raises(ConfigurationError, match="HEADWATER_TOPICS: expected five .*got items"):
         load_settings(["topics.interactions=items"])
+
+
+def test_two_topics_that_differ_by_a_dot_alone_are_refused():
+    with pytest.raises(ConfigurationError, match="expected five topics"):
+        load_settings(["topics.interactions=feed.events", "topics.items=feed_events"])
 
 
 def test_a_misspelt_setting_in_the_environment_is_refused(monkeypatch):

@@ -84,6 +84,13 @@ def test_a_real_server_is_ok(redis_url: str) -> None:
 
 
 @pytest.mark.redis
+def test_a_database_that_the_server_has_not_is_no_server_that_is_down(redis_url: str) -> None:
+    (found,) = look(f"{redis_url.rpartition('/')[0]}/9999").values()
+    assert (found.status, "Redis refuses (DB index" in found.text) == ("fail", True)
+    assert found.advice == "correct the database's number in the URL"
+
+
+@pytest.mark.redis
 def test_a_real_server_with_maxmemory_and_no_eviction(
     redis_server: Callable[..., RedisServer],
 ) -> None:

@@ -111,6 +111,23 @@ def test_items_go_to_their_topic_by_their_id_and_a_run_that_goes_on_announces_th
     assert sorted(known.columns.item_id(at) for at in range(2)) == [b"early", b"late"]
 
 
+@pytest.mark.kafka
+def test_lines_that_name_no_item_are_left_out_of_a_compacted_topic(
+    kafka: str, topic: Callable[..., str], tmp_path: Path
+) -> None:
+    compacted = topic("items", num_partitions=1, configs={"cleanup.policy": "compact"})
+    topics = topic("interactions", num_partitions=1), compacted
+    log, catalogue = tmp_path / "log.jsonl", tmp_path / "items.jsonl"
+    log.write_bytes(event(0, 10) + b"\n")
+    lines = [item("good", 1), b'{"item_id": 5}', b"{", b'{"status": "removed"}', item("too", 2)]
+    catalogue.write_bytes(b"\n".join(lines) + b"\n")
+
+    code, figures = produce(topics, kafka, str(log), "--items", str(catalogue))
+    assert (code, figures["acknowledged"], figures["failed"], figures["items"]) == (0, 1, 0, 2)
+    announced = asyncio.run(read(kafka, topics[1], 1))[0]
+    assert [each.key for each in announced] == [b"good", b"too"]
+
+
 def test_a_data_sets_items_are_announced_with_its_events(tmp_path: Path) -> None:
     folder = write(tmp_path, SAMPLES["movielens-1m"][0])
     announced = read_announcements(str(folder))

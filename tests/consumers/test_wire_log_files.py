@@ -56,11 +56,17 @@ def test_every_form_gives_the_same_records(tmp_path: Path, ending: str) -> None:
     ]
 
 
-@pytest.mark.parametrize("start", range(6))
+@pytest.mark.parametrize("start", range(len(LINES) + 1))
 def test_a_log_resumes_at_any_line(tmp_path: Path, start: int) -> None:
     name = write(tmp_path, "")
     values = [record[3] for block in read(name, start) for record in block]
     assert values == LINES[start:]
+
+
+def test_a_log_that_ends_before_where_it_should_go_on_is_another_one(tmp_path: Path) -> None:
+    name = write(tmp_path, "")
+    with pytest.raises(ConfigurationError, match=rf"--start 99: .* got {len(LINES)};"):
+        list(read(name, 99))
 
 
 @given(st.lists(st.binary(max_size=8)), st.lists(st.integers(0, 60), max_size=8))

@@ -32,7 +32,8 @@ SAMPLES: dict[str, Sample] = {
     "ml-100k": (
         {
             "ratings.csv.gz": "user_id,item_id,rating,timestamp\n7,3,5.0,30\n8,4,1.0,20\n",
-            "ml-100k.item": "",
+            "ml-100k.item": "item_id:token\tmovie_title:token_seq\trelease_year:token\t"
+            "class:token_seq\n3\tThree\t1995\tDrama Children's\n5\tNever rated\t\tWar\n",
         },
         [
             _watch("1", "8", "4", 20_000, 12_000, 60_000),
@@ -40,7 +41,10 @@ SAMPLES: dict[str, Sample] = {
         ],
     ),
     "movietweetings-100k": (
-        {"ratings.csv.gz": "user_id,movie_id,rating,timestamp\n1,9,5,10\n", "movies.dat": ""},
+        {
+            "ratings.csv.gz": "user_id,movie_id,rating,timestamp\n1,9,5,10\n",
+            "movies.dat": "0000009::Nine (1999)::Drama|War\n0000010::Never rated::\n",
+        },
         [_watch("0", "1", "9", 10_000, 30_000, 60_000)],
     ),
     "movielens-100k": (
@@ -192,6 +196,8 @@ SAMPLES: dict[str, Sample] = {
 
 # By data set: what its items log says, (item_id, author_id, created_at, ts, title, category, tags).
 ITEMS: dict[str, list[tuple[str, str, int, int, str, str, list[str]]]] = {
+    "ml-100k": [("3", "3", 30_000, 30_001, "Three", "", ["Drama", "Children's"])],
+    "movietweetings-100k": [("9", "9", 10_000, 10_001, "Nine (1999)", "", ["Drama", "War"])],
     "movielens-1m": [("20", "20", 5_000, 5_001, "One (1999)", "", ["Drama", "War"])],
     "movietweetings": [("0000020", "0000020", 5_000, 5_001, "One (1999)", "", ["Drama"])],
     "movielens-latest": [("20", "20", 7_000, 7_001, "One, The (1999)", "", ["Drama", "War"])],
