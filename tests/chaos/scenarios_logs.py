@@ -128,6 +128,7 @@ def erased(world: World) -> Figures:
     redis, (list_key, tombstone) = world.deployment.redis, list_keys(_GONE.encode())
     until(lambda: redis.exists(list_key), "there is a list")
     partition = their.accepted[0].partition
+    until(lambda: any(partition in world.partitions_of(slot) for slot in slots), "it is held")
     sleeper = next(slot for slot in slots if partition in world.partitions_of(slot))
     sleeper.worker.send(signal.SIGSTOP)
     their.send(_erase())

@@ -94,3 +94,28 @@ def test_what_was_imported_leaves_sigint_to_python() -> None:
     with interrupts_end_quietly():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+ENDS = """
+import asyncio, os, signal, sys
+sys.argv = [sys.argv[1]]
+from consumers.stopping import stop_on_signals
+
+async def command():
+    async with stop_on_signals():
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+asyncio.run(command())
+print("why it ended")
+"""
+
+
+@pytest.mark.parametrize(("program", "code"), [("/bin/headwater", 0), ("other", -signal.SIGTERM)])
+def test_a_sigterm_while_a_command_ends_does_not_cut_off_why(program: str, code: int) -> None:
+    """A program of somebody else's keeps its own ways."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS, program], cwd=ROOT, capture_output=True, timeout=BOUND_S
+    )
+    assert (done.returncode, done.stderr) == (code, b"")
+    assert (done.stdout == b"why it ended\n") is (code == 0)
