@@ -128,7 +128,7 @@ def test_example_commands_have_these_options(page: Path) -> None:
         command = COMMANDS[name]
         for word in words.split():  # Of a group, the command in it.
             command = getattr(command, "commands", {}).get(word, command)
-        known = {option for each in command.params for option in each.opts}
+        known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
         assert set(re.findall(r"(?<=\s)--[a-z-]+", words)) <= known, line
 
 

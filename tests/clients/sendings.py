@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
 from kafka import KafkaConsumer, TopicPartition
 
-from headwater_client import AsyncEventProducer, EventProducer, Receipt
+from headwater_client import AsyncEventProducer, EventProducer, KafkaUnreachable, Receipt
 
 # Calls on a producer: the method, its arguments, its keyword arguments.
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
@@ -40,6 +42,21 @@ def send_with_tasks(kafka: str, calls: Sequence[Call], **options: Any) -> list[R
 
 Send = Callable[..., list[Receipt]]
 SENDERS: dict[str, Send] = {"sync": send_with_threads, "async": send_with_tasks}
+
+
+def lookups_of_threads(producer: EventProducer, *, expected: str) -> int:
+    """Like from eight threads, each told that Kafka is away; return how often it was asked."""
+    lookups: list[str] = []
+    look_for = producer._topics._look_for
+    producer._topics._look_for = lambda name: lookups.append(name) or look_for(name)  # type: ignore[func-returns-value,method-assign]
+
+    def ask(number: int) -> None:
+        with pytest.raises(KafkaUnreachable, match=expected):
+            producer.like("u", f"i{number}")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(8)))
+    return len(lookups)
 
 
 def records_of(kafka: str, topic: str) -> dict[tuple[int, int], Any]:

@@ -31,7 +31,7 @@ from headwater_client.topics import KnownTopics
 from local.kafka import KafkaServer
 from state.hashing import partition_of
 from stream import wire
-from tests.clients.sendings import SENDERS, Send, call, records_of
+from tests.clients.sendings import SENDERS, Send, call, lookups_of_threads, records_of
 
 pytestmark = pytest.mark.kafka
 
@@ -226,17 +226,8 @@ def test_a_producer_finds_a_topic_that_was_made_since(kafka: str, topic: Topics)
 
 def test_threads_that_wait_for_a_missing_topic_share_the_answer(kafka: str) -> None:
     with EventProducer(kafka, topic="no-topic-of-many") as producer:
-        lookups: list[str] = []
-        look_for = producer._topics._look_for
-        producer._topics._look_for = lambda name: lookups.append(name) or look_for(name)  # type: ignore[func-returns-value,method-assign]
-
-        def ask(number: int) -> None:
-            with pytest.raises(KafkaUnreachable, match="no-topic-of-many"):
-                producer.like("u", f"i{number}")
-
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(ask, range(8)))
-    assert len(lookups) <= 2  # One, and one for who came as it ended.
+        num_lookups = lookups_of_threads(producer, expected="no-topic-of-many")
+    assert num_lookups <= 2  # One, and one for who came as it ended.
 
 
 def test_a_missing_topic_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ import gc
 import json
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -23,7 +22,7 @@ from headwater_client import (
     Receipt,
 )
 from local.kafka import KafkaServer
-from tests.clients.sendings import SENDERS, Send, records_of
+from tests.clients.sendings import SENDERS, Send, lookups_of_threads, records_of
 
 pytestmark = pytest.mark.kafka
 
@@ -67,17 +66,8 @@ def test_threads_that_wait_for_a_kafka_that_is_gone_share_the_answer(
 ) -> None:
     with quick_producer(dying_kafka.bootstrap) as producer:
         dying_kafka.kill()
-        lookups: list[str] = []
-        look_for = producer._topics._look_for
-        producer._topics._look_for = lambda name: lookups.append(name) or look_for(name)  # type: ignore[func-returns-value,method-assign]
-
-        def ask(number: int) -> None:
-            with pytest.raises(KafkaUnreachable, match="within 600 ms"):
-                producer.like("u", f"i{number}")
-
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(ask, range(8)))
-    assert len(lookups) <= 2  # Not one after the other, each for as long.
+        num_lookups = lookups_of_threads(producer, expected="within 600 ms")
+    assert num_lookups <= 2  # Not one after the other, each for as long.
 
 
 @without_kafka

@@ -15,5 +15,6 @@ from stream.errors import ServerUnreachable
 def test_what_redis_refuses_is_no_silence(redis_url: str) -> None:
     with Redis.from_url(redis_url) as client:
         client.set("rec:{ann}", "not a hash")
-    with pytest.raises(ServerUnreachable, match=r"it refuses \(WRONGTYPE .* another program"):
-        asyncio.run(read_list(redis_url, "ann"))
+        with pytest.raises(ServerUnreachable, match=r"it refuses \(WRONGTYPE .* another program"):
+            asyncio.run(read_list(redis_url, "ann"))
+        client.delete("rec:{ann}")
