@@ -45,7 +45,8 @@ from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
 from consumers.stats import WorkerStats
 from consumers.supervision import StopBound, first_end
-from consumers.topics import ensure_topics, topic_specs
+from consumers.topic_specs import topic_specs
+from consumers.topics import ensure_topics
 from consumers.warm_up import compile_kernels, freeze_garbage
 from consumers.watchdog import Watchdog
 from consumers.weights_watch import watch_weights

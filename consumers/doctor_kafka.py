@@ -17,7 +17,8 @@ from consumers.doctor_group import GroupFacts, Key, judge_group
 from consumers.doctor_topics import judge_topics
 from consumers.findings import Finding
 from consumers.security import kafka_options
-from consumers.topics import check_topics, topic_specs
+from consumers.topic_specs import topic_specs
+from consumers.topics import check_topics
 from stream.errors import ConfigurationError, HeadwaterError, ServerRefused
 from stream.settings import Settings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from consumers.doctor_group import RECREATED, GroupFacts
 from consumers.findings import Finding, Status
-from consumers.topics import TopicFinding, TopicSpec
+from consumers.topic_specs import TopicFinding, TopicSpec
 
 
 def judge_topics(

@@ -20,7 +20,8 @@ from consumers.configuration import load_settings
 from consumers.doctor import examine
 from consumers.doctor_kafka import judge_replication, look_at_kafka
 from consumers.findings import Finding
-from consumers.topics import ensure_topics, topic_specs
+from consumers.topic_specs import topic_specs
+from consumers.topics import ensure_topics
 from local.redis import RedisServer
 from stream.settings import Settings
 

@@ -10,7 +10,8 @@ from consumers.dead_letters import ORIGIN_HEADER, DeadLetterProducer
 from consumers.frame_producer import FrameProducer
 from consumers.producer import MAX_BATCH_BYTES, Outgoing, ReliableProducer
 from consumers.signal_publisher import SignalPublisher
-from consumers.topics import TopicSpec, ensure_topics
+from consumers.topic_specs import TopicSpec
+from consumers.topics import ensure_topics
 from stream.errors import HeadwaterError, ServerUnreachable
 from stream.events import Reject
 

@@ -143,7 +143,8 @@ def test_a_restarted_broker_loses_and_doubles_nothing(
     brokers = server.bootstrap
 
     async def chaos() -> tuple[ProduceReport, dict[int, list[Any]]]:
-        from consumers.topics import TopicSpec, ensure_topics
+        from consumers.topic_specs import TopicSpec
+        from consumers.topics import ensure_topics
 
         await ensure_topics(brokers, [TopicSpec(name="t", num_partitions=2)])
         killed = asyncio.Event()
@@ -174,7 +175,8 @@ def test_a_broker_that_stays_away_fails_what_was_not_stored(
     server = kafka_server()
 
     async def chaos() -> ProduceReport:
-        from consumers.topics import TopicSpec, ensure_topics
+        from consumers.topic_specs import TopicSpec
+        from consumers.topics import ensure_topics
 
         await ensure_topics(server.bootstrap, [TopicSpec(name="t", num_partitions=1)])
         gone = asyncio.Event()

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from consumers.logs import read_records
 from consumers.produce import ProduceReport, produce_interactions
 from consumers.resume import Resume
-from consumers.topics import TopicSpec, ensure_topics
+from consumers.topic_specs import TopicSpec
+from consumers.topics import ensure_topics
 from local.kafka import KafkaServer
 from stream.errors import ConfigurationError
 from tests.consumers.test_produce import read

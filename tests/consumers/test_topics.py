@@ -8,15 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from consumers.topics import (
-    WEEK_MS,
-    TopicFinding,
-    TopicReport,
-    TopicSpec,
-    check_topics,
-    ensure_topics,
-    topic_specs,
-)
+from consumers.topic_specs import WEEK_MS, TopicFinding, TopicSpec, topic_specs
+from consumers.topics import TopicReport, check_topics, ensure_topics
 from stream.errors import ConfigurationError, ServerUnreachable
 from stream.settings import TopicSettings
 

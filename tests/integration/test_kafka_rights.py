@@ -18,7 +18,8 @@ from kafka.admin import (
     ResourceType,
 )
 
-from consumers.topics import ensure_topics, topic_specs
+from consumers.topic_specs import topic_specs
+from consumers.topics import ensure_topics
 from headwater_client import EventProducer, kafka_security
 from local.process import LocalServerError
 from stream.settings import Settings
