@@ -66,6 +66,7 @@ def _judge_difference(
             "timestamp_type": f"message.timestamp.type={each.expected}",
             "cleanup_policy": f"cleanup.policy={each.expected}",
             "retention": f"retention.ms={spec.retention_ms}",
+            "segment_size": f"segment.bytes={spec.max_segment_bytes}",
         }[each.aspect]
         advice += (
             f": kafka-configs.sh --bootstrap-server HOST:PORT --alter --entity-type topics "

@@ -8,12 +8,22 @@ from typing import Any, Literal
 
 from stream.settings import TopicSettings
 
-# What Kafka keeps where a topic does not say.
+# What Kafka does where a topic does not say.
 WEEK_MS = 7 * 24 * 3_600_000
+_KAFKAS_SEGMENT_BYTES = 2**30
 
 TimestampType = Literal["LogAppendTime", "CreateTime"]
 CleanupPolicy = Literal["delete", "compact"]
-Aspect = Literal["missing", "partitions", "timestamp_type", "cleanup_policy", "retention"]
+Aspect = Literal[
+    "missing", "partitions", "timestamp_type", "cleanup_policy", "retention", "segment_size"
+]
+
+# Every worker reads the compacted topics whole at its start, and Kafka never compacts the segment
+# that it writes to: of 1 GiB, its default, that is seconds before the group is joined. Not smaller:
+# hosted Kafka often refuses segments below 50 MiB.
+MAX_SEGMENT_BYTES = 64 * 1024 * 1024
+# Compacts once so much of the log was written since; Kafka's default is 0.5.
+_DIRTY_RATIO = "0.2"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +36,7 @@ class TopicSpec:
         cleanup_policy: ``delete`` (a log) or ``compact`` (the latest value of each key).
         timestamp_type: ``LogAppendTime`` where the broker's clock must judge; None: not checked.
         retention_ms: How long a log is kept at least, in ms; None for compacted topics.
+        max_segment_bytes: Size of a segment at most, for a topic that is read whole; None: any.
         replication_factor: Replicas, for a topic that is made here; -1 is the cluster's default.
         configs: Further topic settings, for a topic that is made here.
     """
@@ -35,6 +46,7 @@ class TopicSpec:
     cleanup_policy: CleanupPolicy = "delete"
     timestamp_type: TimestampType | None = None
     retention_ms: int | None = None
+    max_segment_bytes: int | None = None
     replication_factor: int = 1
     configs: Mapping[str, str] = field(default_factory=dict)
 
@@ -45,6 +57,8 @@ class TopicSpec:
             settings["message.timestamp.type"] = self.timestamp_type
         if self.retention_ms is not None:
             settings["retention.ms"] = str(self.retention_ms)
+        if self.max_segment_bytes is not None:
+            settings["segment.bytes"] = str(self.max_segment_bytes)
         return settings
 
 
@@ -99,6 +113,8 @@ def topic_specs(topics: TopicSettings) -> tuple[TopicSpec, ...]:
     table: dict[str, Any] = {
         "num_partitions": 1,
         "cleanup_policy": "compact",
+        "max_segment_bytes": MAX_SEGMENT_BYTES,
+        "configs": {"min.cleanable.dirty.ratio": _DIRTY_RATIO},
         "replication_factor": topics.replication,
     }
     return (
@@ -141,6 +157,13 @@ def _differences(
     spec: TopicSpec, found: FoundTopic
 ) -> Iterator[tuple[Aspect, object, object, bool, str]]:
     """Yield (aspect, expected, found, whether a worker cannot run so, what to do)."""
+    yield from _other_records(spec, found)
+    yield from _other_keeping(spec, found)
+
+
+def _other_records(
+    spec: TopicSpec, found: FoundTopic
+) -> Iterator[tuple[Aspect, object, object, bool, str]]:
     if found.num_partitions != spec.num_partitions:
         yield (
             "partitions",
@@ -160,6 +183,11 @@ def _differences(
             False,
             "a producer's wrong clock gets past the future check; alter message.timestamp.type",
         )
+
+
+def _other_keeping(
+    spec: TopicSpec, found: FoundTopic
+) -> Iterator[tuple[Aspect, object, object, bool, str]]:
     policies = set(found.configs.get("cleanup.policy", "delete").split(","))
     if spec.cleanup_policy not in policies or (
         spec.cleanup_policy == "delete" and "compact" in policies
@@ -180,4 +208,14 @@ def _differences(
             f"{retention_ms} ms",
             False,
             "a worker that is down for longer loses events; alter retention.ms",
+        )
+    segment_bytes = int(found.configs.get("segment.bytes", _KAFKAS_SEGMENT_BYTES))
+    if spec.max_segment_bytes is not None and segment_bytes > spec.max_segment_bytes:
+        yield (
+            "segment_size",
+            f"of at most {spec.max_segment_bytes} bytes",
+            f"{segment_bytes} bytes",
+            False,
+            "a worker reads at its start all that is not compacted, and the newest segment never "
+            "is; alter segment.bytes",
         )

@@ -157,6 +157,7 @@ def test_create_time_short_retention_and_a_wrong_policy_name_the_command(
     assert f"--entity-name {settings.topics.interactions}" in stamp.advice
     assert "--add-config message.timestamp.type=LogAppendTime" in stamp.advice
     assert "--add-config retention.ms=604800000" in found["kafka.topic.retention"].advice
+    assert "--add-config segment.bytes=67108864" in found["kafka.topic.segment_size"].advice
     policy = found["kafka.topic.cleanup_policy"]
     assert policy.status == "fail" and "cleanup.policy=compact" in policy.advice
     assert "found 1" in found["kafka.topic.replication"].text

@@ -5,10 +5,17 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from consumers.topic_specs import WEEK_MS, TopicFinding, TopicSpec, topic_specs
+from consumers.topic_specs import (
+    MAX_SEGMENT_BYTES,
+    WEEK_MS,
+    TopicFinding,
+    TopicSpec,
+    topic_specs,
+)
 from consumers.topics import TopicReport, check_topics, ensure_topics
 from stream.errors import ConfigurationError, ServerUnreachable
 from stream.settings import TopicSettings
@@ -76,6 +83,30 @@ def test_each_difference_is_a_finding_with_its_weight(
     ]
     with pytest.raises(ConfigurationError, match="expected partitions 4, found 2"):
         report.raise_if_fatal()
+
+
+@pytest.mark.kafka
+def test_what_a_start_reads_whole_is_compacted_soon(kafka: str, topic: Callable[..., str]) -> None:
+    """Kafka never compacts the segment it writes to: of 1 GiB a start would read all of that."""
+    tables = [spec for spec in fresh_specs() if spec.cleanup_policy == "compact"]
+    asyncio.run(ensure_topics(kafka, tables))
+    assert [each.all_configs() for each in tables] == [
+        {
+            "cleanup.policy": "compact",
+            "segment.bytes": str(MAX_SEGMENT_BYTES),
+            "min.cleanable.dirty.ratio": "0.2",
+        }
+    ] * 2
+    assert asyncio.run(check_topics(kafka, tables)) == ()
+    old = replace(
+        tables[0], name=topic("old", num_partitions=1, configs={"cleanup.policy": "compact"})
+    )
+    (finding,) = asyncio.run(ensure_topics(kafka, [old])).findings
+    assert (finding.aspect, finding.found, finding.is_fatal) == (
+        "segment_size",
+        "1073741824 bytes",
+        False,
+    )
 
 
 @pytest.mark.kafka
