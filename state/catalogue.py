@@ -150,7 +150,7 @@ class Catalogue(CatalogueViews):
         if came != expected:
             message = (
                 f"expected signals of {expected[0]} half-lives and {expected[1]} windows, got "
-                f"{came[0]} and {came[1]}; were the settings changed on some workers only?"
+                f"{came[0]} and {came[1]}"
             )
             raise ValueError(message)
         epoch = self.epoch

@@ -41,6 +41,12 @@ _OTHERS = (
     "change under a group id; a new one needs new item-deltas and item-signals topics and a new "
     "data folder"
 )
+# What to do about signals of other half-lives or windows.
+_SIGNALS_ANEW = (
+    "Set what they were made with on every worker (HEADWATER_CATALOGUE__HALF_LIVES_MS, "
+    "HEADWATER_ITEMS__WINDOWS_MS), or name another HEADWATER_TOPICS__ITEM_SIGNALS, which fills "
+    "again as items are acted on"
+)
 
 
 class Pipeline:
@@ -109,8 +115,20 @@ class Pipeline:
         return encode_signals(items.read_signals(rows, as_of_ms=items.stream_time_ms))
 
     def read_signals(self, slab: Slab) -> None:
-        """Take neighbours and statistics of every worker's items into the catalogue."""
-        self.engine.catalogue.apply_signals(decode_signals(slab))
+        """Take neighbours and statistics of every worker's items into the catalogue.
+
+        Raises:
+            NewerFormat: A newer Headwater wrote one of them.
+            StateMismatch: They were made with other settings.
+        """
+        signals = decode_signals(slab)
+        if len(signals) == 0:
+            return  # Null values, or none of ours.
+        try:
+            self.engine.catalogue.apply_signals(signals)
+        except ValueError as error:
+            message = f"{slab.topic}/{slab.partition}: {error}. {_SIGNALS_ANEW}"
+            raise StateMismatch(message) from error
 
     def read_items(self, slab: Slab) -> tuple[Reject, ...]:
         """Take announced and withdrawn items into the catalogue; returns the rejects."""

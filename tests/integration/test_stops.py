@@ -195,3 +195,31 @@ def test_what_a_newer_version_wrote_ends_the_worker_with_a_line_and_counts_nowhe
     assert reader.wait() == 1
     assert f"expected item signals of version {SIGNALS}" in reader.log.splitlines()[-1]
     assert "Traceback" not in reader.log
+
+
+def test_signals_of_other_settings_end_a_worker_with_a_line_and_a_null_one_does_not(
+    deploy: Deploy,
+) -> None:
+    deployment = deploy(partitions=1)
+    worker = deployment.worker()
+    deployment.produce(LOG[:50])
+    deployment.drain()
+    topic = str(deployment.settings["TOPICS__ITEM_SIGNALS"])
+    until(lambda: sum(deployment.ends(topic, 1).values()), "signals are there")
+    producer = KafkaProducer(bootstrap_servers=deployment.kafka)
+    producer.send(topic, None, key=b"clip", partition=0).get(30)
+    producer.close()
+    deployment.produce(LOG[50:100])
+    deployment.drain()
+    assert worker.stop() == 0, worker.log
+    for setting, value in (
+        ("CATALOGUE__HALF_LIVES_MS", "[300000, 3600000]"),
+        ("ITEMS__WINDOWS_MS", "[86400000]"),
+    ):
+        weights = {"ITEMS__WINDOW_WEIGHTS": "[1.0]"} if "WINDOWS" in setting else {}
+        other = deployment.start(**{setting: value}, **weights)
+        assert other.wait() == 1
+        last_line = other.log.splitlines()[-1]
+        assert last_line.startswith(f"headwater: {topic}/0: expected signals of ")
+        assert "HEADWATER_TOPICS__ITEM_SIGNALS" in last_line
+        assert "Traceback" not in other.log

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from consumers.configuration import make_engine, make_pipeline
 from state.signal_columns import SignalColumns
+from stream.errors import StateMismatch
+from stream.settings import Settings
 from stream.signal_kernels import from_small_float, to_small_float
 from stream.signals import decode_signals, encode_signals
 from stream.slab import Slab
@@ -151,3 +154,22 @@ def test_records_without_key_or_value_are_left_out() -> None:
 def test_fifty_neighbours_in_two_windows_take_about_a_kilobyte() -> None:
     names = [b"video-%04d" % number for number in range(50)]
     assert len(encode_signals(make_signals([names], half_lives=5))[0][1]) == 1_238
+
+
+def test_slabs_without_signals_change_nothing() -> None:
+    """Somebody may take an item's key out of the topic; that is no end of a worker."""
+    pipeline = make_pipeline(Settings(), make_engine(Settings()))
+    pipeline.read_signals(Slab.from_records([(b"clip", None)]))
+    pipeline.read_signals(Slab.from_records([(b"clip", b"not ours"), (None, b"nor this")]))
+    assert len(pipeline.engine.catalogue.items) == 0
+
+
+def test_signals_made_with_other_settings_are_refused_with_what_to_do() -> None:
+    pipeline = make_pipeline(Settings(), make_engine(Settings()))
+    records = encode_signals(make_signals([[b"a"]], half_lives=3, windows=2))
+    with pytest.raises(StateMismatch) as raised:
+        pipeline.read_signals(Slab.from_records(records, topic="signals"))
+    assert str(raised.value).startswith(
+        "signals/0: expected signals of 5 half-lives and 2 windows, got 3 and 2. Set what"
+    )
+    assert "HEADWATER_TOPICS__ITEM_SIGNALS" in str(raised.value)
