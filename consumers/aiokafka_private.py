@@ -17,12 +17,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.consumer import fetcher as stock_fetcher
 from aiokafka.errors import (
-    GroupAuthorizationFailedError,
     IncompatibleBrokerVersion,
     KafkaConnectionError,
     KafkaError,
     NodeNotReadyError,
-    TopicAuthorizationFailedError,
 )
 from aiokafka.protocol.group import (
     HeartbeatRequest,
@@ -233,8 +231,8 @@ def follow_session(
         consumer: Started, not yet subscribed.
         session: Renewed and ended by the coordinator's answers.
         on_fenced: Called once, instead of joining; nothing is joined any more.
-        on_refused: Called once where our user may not read the group or a topic: aiokafka keeps
-            that for whoever fetches next, and before an assignment nobody does.
+        on_refused: Called once where the group does not take us, and would not if asked again:
+            aiokafka keeps that for whoever fetches next, and before an assignment nobody does.
     """
     coordinator = consumer._coordinator
     send, reset = coordinator._send_req, coordinator.reset_generation
@@ -267,11 +265,11 @@ def follow_session(
         reset()
 
     async def push_error(error: KafkaError) -> None:
-        if isinstance(error, GroupAuthorizationFailedError | TopicAuthorizationFailedError):
+        if error.retriable:
+            await push(error)
+        else:
             await on_refused(error)
             await asyncio.wait([coordinator._closing])
-        else:
-            await push(error)
 
     coordinator._push_error_to_user = push_error
     coordinator._send_req = send_and_listen

@@ -177,7 +177,7 @@ class SlabConsumer(stock_driver.Consumer):
         raise NotImplementedError
 
     async def on_refused(self, error: KafkaError) -> None:
-        """End: our user may not read the group or a topic."""
+        """End: the group does not take us."""
         raise NotImplementedError
 
     def is_slab_topic(self, topic: str) -> bool:

@@ -20,7 +20,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
 from faust.transport.drivers import aiokafka as stock_driver
 from faust.types import TP
 
@@ -32,6 +38,25 @@ from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES, RecordsWalk
 from stream.errors import FencedInstanceId, LogGap, ServerRefused
 
 logger = logging.getLogger(__name__)
+
+_NO_RIGHT = (
+    "may the user of HEADWATER_KAFKA_SECURITY__USER Read the group and its topics? "
+    "docs/security.md lists the rights"
+)
+# What to do where a group does not take us.
+_ADVICE: Mapping[type[KafkaError], str] = {
+    GroupAuthorizationFailedError: _NO_RIGHT,
+    TopicAuthorizationFailedError: _NO_RIGHT,
+    InvalidSessionTimeoutError: (
+        "set HEADWATER_WORKER__SESSION_TIMEOUT_S within the broker's group.min.session.timeout.ms "
+        "and group.max.session.timeout.ms (6 s to 30 min where nobody changed them)"
+    ),
+    InconsistentGroupProtocolError: (
+        "another program reads under this group id; give it one of its own, or this deployment "
+        "another HEADWATER_WORKER__GROUP"
+    ),
+}
+_UNKNOWN = "start it again; 'headwater doctor' looks for the reason"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,11 +119,10 @@ class Consumer(SlabConsumer):
         await self.crash(FencedInstanceId(message))
 
     async def on_refused(self, error: KafkaError) -> None:
-        """End the worker: its user lacks a right, and asking again would not give it one."""
+        """End the worker: the group does not take it, and asking again would not change that."""
         message = (
             f"expected Kafka to let this worker into the group {self.app.conf.id}, it does not "
-            f"({type(error).__name__}: {error}): may the user of HEADWATER_KAFKA_SECURITY__USER "
-            "Read the group and its topics? docs/security.md lists the rights"
+            f"({error}): {_ADVICE.get(type(error), _UNKNOWN)}"
         )
         await self.crash(ServerRefused(message))
 
