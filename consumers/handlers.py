@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
@@ -112,8 +112,23 @@ class SlabHandlers:
             HeadwaterError: A hole in a log, or something that could not be sent.
         """
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(self._run_interactions(), name="fold-interactions")
-            loops.create_task(self._run_item_deltas(), name="fold-item-deltas")
+            for name, work in (
+                ("fold-interactions", self._run_interactions()),
+                ("fold-item-deltas", self._run_item_deltas()),
+            ):
+                loops.create_task(self._or_give_up(work), name=name)
+
+    async def _or_give_up(self, work: Awaitable[None]) -> None:
+        """Await a loop; a snapshot that waits for the rows of a fold hears of its failure.
+
+        A hand-over or a stop would else wait for them until the stop's bound, and the reason why
+        they never come would not be the one that is told.
+        """
+        try:
+            await work
+        except Exception as error:
+            self._frames.give_up(error)
+            raise
 
     async def _run_interactions(self) -> None:
         """Run steps 1 to 5 on what waits, then send what they gave."""

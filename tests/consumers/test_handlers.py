@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from consumers.frame_producer import FrameProducer
 from consumers.handlers import SlabHandlers
 from consumers.state_thread import WorkThread
+from stream.errors import ServerUnreachable
 from stream.freshness import FreshnessLedger
 from stream.slab import Slab
 from tests.consumers.test_ownership import KEY, LINES, TOPIC, Owner
@@ -29,15 +31,33 @@ class Sender:
     async def send(self, *_: Any, **__: Any) -> None:
         return None
 
+    def give_up(self, failure: Exception) -> None:
+        return None
 
-def handlers_of(owner: Owner, state: WorkThread, max_waiting_bytes: int) -> SlabHandlers:
+
+class AwaySender(Sender):
+    """Finds no Kafka."""
+
+    async def send(self, *_: Any, **__: Any) -> None:
+        message = "expected Kafka, got nothing"
+        raise ServerUnreachable(message)
+
+
+def handlers_of(
+    owner: Owner,
+    state: WorkThread,
+    max_waiting_bytes: int,
+    *,
+    frames: Any = None,
+    dead_letters: Any = None,
+) -> SlabHandlers:
     sender: Any = Sender()
     handlers = SlabHandlers(
         pipeline=owner.pipeline,
         state=state,
         ownership=owner.ownership,
-        frames=sender,
-        dead_letters=sender,
+        frames=frames or sender,
+        dead_letters=dead_letters or sender,
         copies=sender,
         freshness=FreshnessLedger(max_events=100),
         offer=lambda users: None,
@@ -91,3 +111,34 @@ def test_a_slab_that_waited_across_a_reassignment_is_read_anew_and_no_gap(
         return owner.ownership.next_offset(*KEY)
 
     assert asyncio.run(scenario()) == 40
+
+
+def test_a_hand_over_does_not_wait_for_rows_that_a_failed_fold_never_sends(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    #   fold [0-----20) -> dead letters: no Kafka -> no row is ever sent
+    #   given up meanwhile: its snapshot waits until the rows below 20 are acknowledged
+    async def scenario() -> None:
+        owner = Owner(tmp_path, state)
+        unstarted: Any = None  # No frame comes so far.
+        frames = FrameProducer(unstarted, topic="item-deltas")
+        owner.ownership._settle = frames.wait_acknowledged
+        await owner.ownership.restore({KEY})
+        frames.begin(0, 0)
+        handlers = handlers_of(
+            owner, state, max_waiting_bytes=1 << 20, frames=frames, dead_letters=AwaySender()
+        )
+        working = asyncio.create_task(handlers.run())
+        await handlers.accept(slab(0, 20))
+        while owner.ownership.next_offset(*KEY) != 20:
+            assert not working.done(), working.exception()
+            await asyncio.sleep(0)
+        releasing = asyncio.create_task(owner.ownership.release({KEY}))
+        await asyncio.wait({working})
+        async with asyncio.timeout(10):
+            with pytest.raises(ServerUnreachable, match="expected Kafka, got nothing"):
+                await releasing
+        assert owner.names() == []
+        assert isinstance(owner.ownership.release_failure, ServerUnreachable)
+
+    asyncio.run(scenario())
