@@ -21,10 +21,11 @@ from consumers.frame_producer import FrameProducer
 from consumers.inbox import Inbox
 from consumers.ownership import Ownership
 from consumers.producer import Outgoing, ReliableProducer
+from consumers.refusals import gap
 from consumers.state_thread import WorkThread
 from state.frame_columns import HoleFound
 from stream.dirty_users import DirtyUsers
-from stream.errors import FrameHole, LogGap
+from stream.errors import FrameHole
 from stream.freshness import FreshnessLedger
 from stream.outcomes import Folded
 from stream.pipeline import Pipeline
@@ -169,14 +170,7 @@ class SlabHandlers:
                 continue
             wanted = max(wanted, ends.get(slab.partition, 0))
             if slab.begin > wanted:
-                message = (
-                    f"{slab.topic}/{slab.partition}: the state wants offset {wanted}, the log goes "
-                    f"on at {slab.begin}: records in between are gone (retention too short, or the "
-                    "topic was truncated or recreated); start with a new group id, data folder, "
-                    "item-deltas and item-signals topics and a higher HEADWATER_EPOCH, or restore "
-                    "the log"
-                )
-                raise LogGap(message)
+                raise gap(slab.topic, slab.partition, wanted=wanted, begin=slab.begin)
             ends[slab.partition] = slab.end
             ours.append(slab)
         return ours

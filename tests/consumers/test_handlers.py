@@ -135,6 +135,7 @@ def test_a_hand_over_does_not_wait_for_rows_that_a_failed_fold_never_sends(
             await asyncio.sleep(0)
         releasing = asyncio.create_task(owner.ownership.release({KEY}))
         await asyncio.wait({working})
+        assert working.exception() is not None
         async with asyncio.timeout(10):
             with pytest.raises(ServerUnreachable, match="expected Kafka, got nothing"):
                 await releasing
