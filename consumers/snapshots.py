@@ -217,7 +217,8 @@ class SnapshotStore:
 
         Raises:
             StateMismatch: A whole one is of a schema that this version neither reads nor migrates:
-                passing it over would quietly go back in time.
+                passing it over would quietly go back in time. Or it is another one than its name
+                says.
             ServerUnreachable: The store does not answer; nothing is known of what it holds.
         """
         names = self.names(kind, partition)
@@ -237,6 +238,7 @@ class SnapshotStore:
                     "snapshot %s cannot be used, trying the one before: %s", name.file, error
                 )
                 continue
+            self._refuse_renamed(name, meta)
             return Snapshot(name=name, arrays=dict(arrays), meta=dict(meta), num_skipped=skipped)
         if names:
             logger.error(
@@ -248,6 +250,24 @@ class SnapshotStore:
                 self.place,
             )
         return None
+
+    def _refuse_renamed(self, name: SnapshotName, meta: Mapping[str, Any]) -> None:
+        """Refuse a whole file under another one's name: nothing else tells item partitions apart.
+
+        Raises:
+            StateMismatch: What it says of itself is not what its name says.
+        """
+        says = {"kind": name.kind, "partition": name.partition, "next_offset": name.next_offset}
+        found = {each: meta.get(each, said) for each, said in says.items()}
+        if found == says:
+            return
+        message = (
+            f"snapshot {name.file} in {self.place}: expected one of {name.kind}/{name.partition} "
+            f"at offset {name.next_offset}, as its name says, found one of {found['kind']}/"
+            f"{found['partition']} at {found['next_offset']}: was it renamed? Give it its own name "
+            "back or move it away: then the one before it counts, or the log's start"
+        )
+        raise StateMismatch(message)
 
     def names(self, kind: str, partition: int) -> list[SnapshotName]:
         """Return the snapshots of one partition, oldest first, valid or not."""
