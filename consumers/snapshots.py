@@ -24,7 +24,7 @@ from consumers.snapshot_folder import LocalFolder
 from consumers.snapshot_objects import ObjectFolder
 from consumers.store_calls import StoreCalls
 from state.snapshot import Piece, SnapshotInvalid, SnapshotSchema, decode, encode
-from stream.errors import ConfigurationError, StateMismatch
+from stream.errors import ConfigurationError, ServerUnreachable, StateMismatch
 
 logger = logging.getLogger(__name__)
 
@@ -313,7 +313,17 @@ class SnapshotStore:
 
         A writer that was overtaken (a zombie, or a log that starts anew) may have written a lower
         offset than what is kept; its own file stays until its next write.
+
+        Raises:
+            OSError: One could not be removed, nor could it next time; all others are.
+            ServerUnreachable: The store does not answer, or lets us remove nothing.
         """
+        failure: Exception | None = None
         for name in self.names(written.kind, written.partition)[: -self._keep]:
             if name != written:
-                self._files.remove(name.file)
+                try:
+                    self._files.remove(name.file)
+                except (OSError, ServerUnreachable) as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure

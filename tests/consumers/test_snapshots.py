@@ -72,6 +72,17 @@ def test_the_last_n_are_kept(tmp_path):
     assert [name.next_offset for name in store.names("users", 0)] == [3, 4]
 
 
+def test_what_cannot_be_removed_keeps_no_other_file(tmp_path):
+    store = SnapshotStore(tmp_path, keep=2)
+    name = SnapshotName(kind="users", partition=0, next_offset=1, generation=0)
+    (tmp_path / name.file).mkdir()
+    write(store, 2)
+    for next_offset in (3, 4, 5):
+        with pytest.raises(OSError, match=name.file):
+            write(store, next_offset)
+    assert [each.next_offset for each in store.names("users", 0)] == [1, 4, 5]
+
+
 def test_a_write_below_what_is_kept_is_not_pruned_at_once(tmp_path):
     store = SnapshotStore(tmp_path, keep=2)
     for next_offset in (8, 9, 2):
