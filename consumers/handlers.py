@@ -16,7 +16,7 @@ import numpy as np
 
 from consumers.crash_points import crash_point
 from consumers.dead_letters import DeadLetterProducer
-from consumers.frame_origins import check_sources
+from consumers.frame_origins import check_sources, source_headers
 from consumers.frame_producer import FrameProducer
 from consumers.inbox import Inbox
 from consumers.ownership import Ownership
@@ -219,10 +219,16 @@ class SlabHandlers:
         self._freshness.answer(partition, rows[known], covered[known], now_ms=0)
 
     async def _send_copies(self, copies: RoutedCopies) -> None:
+        source = source_headers(self._ownership.topic_id(self._interactions))
         await self._copies.send_all(
             self._interactions,
             (
-                Outgoing(value=value, key=key, partition=partition, headers=[(HEADER_FROM, origin)])
+                Outgoing(
+                    value=value,
+                    key=key,
+                    partition=partition,
+                    headers=[(HEADER_FROM, origin), *source],
+                )
                 for value, key, partition, origin in zip(
                     copies.values,
                     copies.keys,

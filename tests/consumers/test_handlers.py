@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from consumers.frame_producer import FrameProducer
 from consumers.handlers import SlabHandlers
+from consumers.producer import Outgoing
 from consumers.state_thread import WorkThread
 from stream.errors import ServerUnreachable
 from stream.freshness import FreshnessLedger
@@ -50,6 +51,7 @@ def handlers_of(
     *,
     frames: Any = None,
     dead_letters: Any = None,
+    copies: Any = None,
 ) -> SlabHandlers:
     sender: Any = Sender()
     handlers = SlabHandlers(
@@ -58,7 +60,7 @@ def handlers_of(
         ownership=owner.ownership,
         frames=frames or sender,
         dead_letters=dead_letters or sender,
-        copies=sender,
+        copies=copies or sender,
         freshness=FreshnessLedger(max_events=100),
         offer=lambda users: None,
         release=lambda partition: None,
@@ -143,3 +145,37 @@ def test_a_hand_over_does_not_wait_for_rows_that_a_failed_fold_never_sends(
         assert isinstance(owner.ownership.release_failure, ServerUnreachable)
 
     asyncio.run(scenario())
+
+
+class CopySender:
+    """Keeps the headers of what would be copied into other partitions."""
+
+    def __init__(self) -> None:
+        self.headers: list[list[tuple[str, bytes]]] = []
+
+    async def send_all(self, topic: str, records: Iterable[Outgoing]) -> None:
+        self.headers += [list(record.headers) for record in records]
+
+
+def test_a_copy_names_its_place_and_the_topic_that_it_is_a_place_of(
+    tmp_path: Path, state: WorkThread
+) -> None:
+    async def scenario() -> list[list[tuple[str, bytes]]]:
+        owner = Owner(tmp_path, state, partitions=2, topic_id="first")
+        await owner.ownership.restore({(TOPIC, 1)})
+        assert owner.pipeline.engine.topic_id == "first"
+        copies = CopySender()
+        handlers = handlers_of(owner, state, max_waiting_bytes=1 << 20, copies=copies)
+        folding = asyncio.create_task(handlers.run())
+        # Users whose partition is 0.
+        await handlers.accept(Slab.from_values(LINES[:20], partition=1))
+        async with asyncio.timeout(30):
+            while not copies.headers:
+                assert not folding.done(), folding.exception()
+                await asyncio.sleep(0)
+        folding.cancel()
+        return copies.headers
+
+    first = asyncio.run(scenario())[0]
+    assert dict(first).keys() == {"headwater-from", "headwater-source"}
+    assert dict(first)["headwater-source"] == b"first"
