@@ -33,7 +33,7 @@ from consumers.producer import MAX_BATCH_BYTES, Outgoing, ReliableProducer
 from consumers.security import NO_OPTIONS
 from consumers.topics import count_partitions
 from stream.errors import ConfigurationError
-from stream.routing import HEADER_FROM
+from stream.routing import HEADER_FROM, HEADER_SOURCE
 
 HEADER_DEAD_LETTER = "headwater-dead-letter"
 
@@ -214,7 +214,7 @@ async def _mended(
             kept = [
                 (name, bytes(text or b""))
                 for name, text in record.headers
-                if name not in (HEADER_FROM, HEADER_DEAD_LETTER)
+                if name not in (HEADER_FROM, HEADER_SOURCE, HEADER_DEAD_LETTER)
             ]
             copies.append(
                 Copy(

@@ -147,7 +147,8 @@ def create_app(
     settings: dict[str, Any] = {
         **_ALWAYS,
         "broker": [URL(f"slab://{broker.strip()}") for broker in brokers.split(",")],
-        "datadir": str(data_dir),
+        # Faust takes it for a format string.
+        "datadir": str(data_dir).replace("{", "{{").replace("}", "}}"),
         "consumer_max_fetch_size": max_slab_bytes,
         "consumer_group_instance_id": instance_id,
         "broker_session_timeout": session_timeout_s,

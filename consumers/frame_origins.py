@@ -12,15 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream.errors import StateMismatch
+from stream.routing import HEADER_SOURCE
 from stream.slab import Slab
-
-HEADER_SOURCE = "headwater-source"
 
 _ID_LENGTH = 36
 
 
 def source_headers(topic_id: str | None) -> list[tuple[str, bytes]]:
-    """Return the headers of a frame made from the topic with this id."""
+    """Return the headers of a frame, or a copy, made from the topic with this id."""
     return [] if topic_id is None else [(HEADER_SOURCE, topic_id.encode())]
 
 

@@ -79,7 +79,7 @@ class FrameProducer:
         self._open: dict[int, deque[_Sent]] = {}
         self._acknowledged: dict[int, int] = {}
         self._pending_bytes = 0
-        self._failure: HeadwaterError | None = None
+        self._failure: Exception | None = None
         self._moved = asyncio.Event()
         self.num_frames = 0
         self.num_bytes = 0
@@ -90,7 +90,7 @@ class FrameProducer:
         return self._pending_bytes
 
     @property
-    def failure(self) -> HeadwaterError | None:
+    def failure(self) -> Exception | None:
         """Why nothing is sent any more; None while all is well."""
         return self._failure
 
@@ -147,6 +147,11 @@ class FrameProducer:
         self._check()
         while self.acknowledged(source_partition) < offset:
             await self._wait()
+
+    def give_up(self, failure: Exception) -> None:
+        """Tell everybody who waits that no more rows come: whoever sends them has failed."""
+        self._failure = self._failure or failure
+        self._stir()
 
     async def watch(self) -> None:
         """Wait for a failure and raise it: for a task whose end is the worker's end."""

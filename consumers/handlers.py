@@ -10,21 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 
 from consumers.crash_points import crash_point
 from consumers.dead_letters import DeadLetterProducer
-from consumers.frame_origins import check_sources
+from consumers.frame_origins import check_sources, source_headers
 from consumers.frame_producer import FrameProducer
 from consumers.inbox import Inbox
 from consumers.ownership import Ownership
 from consumers.producer import Outgoing, ReliableProducer
+from consumers.refusals import gap
 from consumers.state_thread import WorkThread
 from state.frame_columns import HoleFound
 from stream.dirty_users import DirtyUsers
-from stream.errors import FrameHole, LogGap
+from stream.errors import FrameHole
 from stream.freshness import FreshnessLedger
 from stream.outcomes import Folded
 from stream.pipeline import Pipeline
@@ -112,8 +113,23 @@ class SlabHandlers:
             HeadwaterError: A hole in a log, or something that could not be sent.
         """
         async with asyncio.TaskGroup() as loops:
-            loops.create_task(self._run_interactions(), name="fold-interactions")
-            loops.create_task(self._run_item_deltas(), name="fold-item-deltas")
+            for name, work in (
+                ("fold-interactions", self._run_interactions()),
+                ("fold-item-deltas", self._run_item_deltas()),
+            ):
+                loops.create_task(self._or_give_up(work), name=name)
+
+    async def _or_give_up(self, work: Awaitable[None]) -> None:
+        """Await a loop; a snapshot that waits for the rows of a fold hears of its failure.
+
+        A hand-over or a stop would else wait for them until the stop's bound, and the reason why
+        they never come would not be the one that is told.
+        """
+        try:
+            await work
+        except Exception as error:
+            self._frames.give_up(error)
+            raise
 
     async def _run_interactions(self) -> None:
         """Run steps 1 to 5 on what waits, then send what they gave."""
@@ -154,14 +170,7 @@ class SlabHandlers:
                 continue
             wanted = max(wanted, ends.get(slab.partition, 0))
             if slab.begin > wanted:
-                message = (
-                    f"{slab.topic}/{slab.partition}: the state wants offset {wanted}, the log goes "
-                    f"on at {slab.begin}: records in between are gone (retention too short, or the "
-                    "topic was truncated or recreated); start with a new group id, data folder, "
-                    "item-deltas and item-signals topics and a higher HEADWATER_EPOCH, or restore "
-                    "the log"
-                )
-                raise LogGap(message)
+                raise gap(slab.topic, slab.partition, wanted=wanted, begin=slab.begin)
             ends[slab.partition] = slab.end
             ours.append(slab)
         return ours
@@ -210,10 +219,16 @@ class SlabHandlers:
         self._freshness.answer(partition, rows[known], covered[known], now_ms=0)
 
     async def _send_copies(self, copies: RoutedCopies) -> None:
+        source = source_headers(self._ownership.topic_id(self._interactions))
         await self._copies.send_all(
             self._interactions,
             (
-                Outgoing(value=value, key=key, partition=partition, headers=[(HEADER_FROM, origin)])
+                Outgoing(
+                    value=value,
+                    key=key,
+                    partition=partition,
+                    headers=[(HEADER_FROM, origin), *source],
+                )
                 for value, key, partition, origin in zip(
                     copies.values,
                     copies.keys,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from consumers.broker_offsets import BrokerOffsets
 from consumers.configuration import make_engine, make_pipeline
 from consumers.reader import BroadcastReader
 from consumers.security import kafka_options
@@ -45,6 +47,7 @@ async def replay_topic(
         )
         raise ConfigurationError(message)
     engine = make_engine(settings, partitions=partitions)
+    engine.topic_id = await _topic_id(brokers, topic, options)
     interval_ms = round(settings.signals.interval_s * 1000)
     replay = Replay(make_pipeline(settings, engine), signals_interval_ms=interval_ms)
 
@@ -64,3 +67,12 @@ async def replay_topic(
         await reader.stop()
     replay.finish()
     return engine
+
+
+async def _topic_id(brokers: str, topic: str, options: Mapping[str, Any]) -> str | None:
+    offsets = BrokerOffsets(brokers, client_options=options)
+    await offsets.start([topic])
+    try:
+        return (await offsets.topic_ids([topic])).get(topic)
+    finally:
+        await offsets.stop()

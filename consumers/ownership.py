@@ -153,6 +153,8 @@ class Ownership:
         """Remember which topics these are; one made anew since the last assignment is an end."""
         for topic, topic_id in ids.items():
             check_topic_id(topic, self._topic_ids.get(topic), topic_id)
+            if self.is_users(topic):
+                self._engine.topic_id = topic_id
         self._topic_ids.update(ids)
 
     async def _load_all(

@@ -1,8 +1,8 @@
 """Why a worker refuses the logs or snapshots that it finds; each line says what to do.
 
-What is refused elsewhere: a log that starts above the offset that the state wants
-(:mod:`consumers.handlers`), one that ends below it (:mod:`consumers.transport`), topics of another
-shape than the settings say (:mod:`consumers.topics`).
+What is refused elsewhere: a log that ends below the offset that the state wants
+(:mod:`consumers.transport`), topics of another shape than the settings say
+(:mod:`consumers.topics`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stream.errors import StateMismatch
+from stream.errors import LogGap, StateMismatch
 
 
 def check_topic_id(topic: str, expected: str | None, found: str | None) -> None:
@@ -82,4 +82,14 @@ def does_not_fit(key: tuple[str, int], file: str, error: ValueError) -> StateMis
         f"{key[0]}/{key[1]}: expected a snapshot made with settings like ours, {file} is not: "
         f"{error}. Set what it was made with, or start with a new group id, data folder, "
         "item-deltas and item-signals topics, which reads the log from its start"
+    )
+
+
+def gap(topic: str, partition: int, *, wanted: int, begin: int) -> LogGap:
+    """Return why a log that begins, or goes on, above the state's next offset is refused."""
+    return LogGap(
+        f"{topic}/{partition}: the state wants offset {wanted}, the log goes on at {begin}: "
+        "records in between are gone (retention too short, or the topic was truncated or "
+        "recreated); start with a new group id, data folder, item-deltas and item-signals topics "
+        "and a higher HEADWATER_EPOCH, or restore the log"
     )

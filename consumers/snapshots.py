@@ -24,7 +24,7 @@ from consumers.snapshot_folder import LocalFolder
 from consumers.snapshot_objects import ObjectFolder
 from consumers.store_calls import StoreCalls
 from state.snapshot import Piece, SnapshotInvalid, SnapshotSchema, decode, encode
-from stream.errors import ConfigurationError, StateMismatch
+from stream.errors import ConfigurationError, ServerUnreachable, StateMismatch
 
 logger = logging.getLogger(__name__)
 
@@ -217,7 +217,8 @@ class SnapshotStore:
 
         Raises:
             StateMismatch: A whole one is of a schema that this version neither reads nor migrates:
-                passing it over would quietly go back in time.
+                passing it over would quietly go back in time. Or it is another one than its name
+                says.
             ServerUnreachable: The store does not answer; nothing is known of what it holds.
         """
         names = self.names(kind, partition)
@@ -237,6 +238,7 @@ class SnapshotStore:
                     "snapshot %s cannot be used, trying the one before: %s", name.file, error
                 )
                 continue
+            self._refuse_renamed(name, meta)
             return Snapshot(name=name, arrays=dict(arrays), meta=dict(meta), num_skipped=skipped)
         if names:
             logger.error(
@@ -248,6 +250,24 @@ class SnapshotStore:
                 self.place,
             )
         return None
+
+    def _refuse_renamed(self, name: SnapshotName, meta: Mapping[str, Any]) -> None:
+        """Refuse a whole file under another one's name: nothing else tells item partitions apart.
+
+        Raises:
+            StateMismatch: What it says of itself is not what its name says.
+        """
+        says = {"kind": name.kind, "partition": name.partition, "next_offset": name.next_offset}
+        found = {each: meta.get(each, said) for each, said in says.items()}
+        if found == says:
+            return
+        message = (
+            f"snapshot {name.file} in {self.place}: expected one of {name.kind}/{name.partition} "
+            f"at offset {name.next_offset}, as its name says, found one of {found['kind']}/"
+            f"{found['partition']} at {found['next_offset']}: was it renamed? Give it its own name "
+            "back or move it away: then the one before it counts, or the log's start"
+        )
+        raise StateMismatch(message)
 
     def names(self, kind: str, partition: int) -> list[SnapshotName]:
         """Return the snapshots of one partition, oldest first, valid or not."""
@@ -293,7 +313,17 @@ class SnapshotStore:
 
         A writer that was overtaken (a zombie, or a log that starts anew) may have written a lower
         offset than what is kept; its own file stays until its next write.
+
+        Raises:
+            OSError: One could not be removed, nor could it next time; all others are.
+            ServerUnreachable: The store does not answer, or lets us remove nothing.
         """
+        failure: Exception | None = None
         for name in self.names(written.kind, written.partition)[: -self._keep]:
             if name != written:
-                self._files.remove(name.file)
+                try:
+                    self._files.remove(name.file)
+                except (OSError, ServerUnreachable) as error:
+                    failure = failure or error
+        if failure is not None:
+            raise failure

@@ -35,6 +35,7 @@ from consumers.faust_private import SlabConsumer
 from consumers.group_session import GroupSession
 from consumers.ledger import OffsetLedger
 from consumers.records import MAX_BATCH_BYTES, MAX_SLAB_BYTES, RecordsWalk
+from consumers.refusals import gap
 from stream.errors import FencedInstanceId, LogGap, ServerRefused
 
 logger = logging.getLogger(__name__)
@@ -143,10 +144,9 @@ class Consumer(SlabConsumer):
         }
 
     def check_seek(self, tp: TP, offset: int, begin: int, end: int) -> None:
-        """Refuse a log that ends below the offset that the state wants.
+        """Refuse a log that ends below the offset that the state wants, or begins above it.
 
-        A log that starts above it is let through: the first slab then begins above the state's
-        next offset, and the application ends with :class:`LogGap`.
+        Here, not at its first record: where all of it is gone, none may come for days.
         """
         if offset > end:
             message = (
@@ -156,13 +156,7 @@ class Consumer(SlabConsumer):
             )
             raise LogGap(message)
         if offset < begin:
-            logger.error(
-                "%s-%s: the log starts at %s, above the state's next offset %s",
-                tp.topic,
-                tp.partition,
-                begin,
-                offset,
-            )
+            raise gap(tp.topic, tp.partition, wanted=offset, begin=begin)
 
     def durable_offset(self, tp: TP) -> int | None:
         """Return what may be committed for a slab partition."""

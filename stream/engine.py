@@ -92,6 +92,9 @@ class Engine:
         user_limits: Bounds and rules of the user tables.
         item_limits: Bounds and rules of the item tables.
         catalogue_limits: Bounds of the catalogue.
+
+    Attributes:
+        topic_id: Of the topic that the user partitions are of; None where it is not known.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Engine:
     ) -> None:
         self.num_partitions = num_partitions
         self.num_item_partitions = num_item_partitions
+        self.topic_id: str | None = None
         self.catalogue = Catalogue(limits=catalogue_limits)
         self.users: dict[int, UserShard] = {}
         self.items: dict[int, ItemPartition] = {}

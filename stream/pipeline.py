@@ -69,7 +69,7 @@ class Pipeline:
         """Run steps 2 to 5 on decoded events (replay and evaluation decode once, fold in cuts)."""
         shard = self.engine.users[events.partition]
         wanted = shard.tables.next_offset
-        own, copies = split_routed(events, slab, shard.origins, wanted)
+        own, copies = split_routed(events, slab, shard.origins, wanted, self.engine.topic_id)
         result = self.engine.fold(own, copies.offsets)  # 2 admit, 3 fold
         frames = encode_frames(  # 4 emit: rows by item partition, each frame from where
             result.deltas,

@@ -4,7 +4,9 @@
 A misrouted record is copied into its own partition with the header ``headwater-from`` =
 ``partition/offset``; there a watermark per source partition drops a copy that came before. A copy
 that would have to be routed again is a reject: two workers that disagree about the number of
-partitions must not play ping-pong.
+partitions must not play ping-pong. A copy also names the topic that its origin is a place of: a log
+that was mirrored into another topic, headers and all, holds copies of other offsets; there they are
+records like any other, or their watermarks would swallow the copies of that topic.
 
 Absent on purpose: producing the copies, which the shell does and waits for before it commits.
 """
@@ -25,12 +27,16 @@ from stream.slab import Slab
 from stream.wire import Reason
 
 HEADER_FROM = "headwater-from"
-_HEADER_NAME = np.frombuffer(HEADER_FROM.encode(), np.uint8)
+HEADER_SOURCE = "headwater-source"
+_FROM_NAME = np.frombuffer(HEADER_FROM.encode(), np.uint8)
+_SOURCE_NAME = np.frombuffer(HEADER_SOURCE.encode(), np.uint8)
 _ORIGIN = re.compile(rb"(0|[1-9][0-9]{0,8})/(0|[1-9][0-9]{0,17})")
 # Headers of one record that are looked at; ours is the last one of a copy or among the first.
 _MAX_HEADERS = 64
 # Longest readable origin: nine digits, a slash, eighteen digits.
 _MAX_ORIGIN_BYTES = 28
+# Of a topic's id, with room.
+_MAX_ID_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +73,11 @@ class RoutedCopies:
 
 
 def split_routed(
-    events: EventBatch, slab: Slab | None, origins: NDArray[np.int64], wanted: int
+    events: EventBatch,
+    slab: Slab | None,
+    origins: NDArray[np.int64],
+    wanted: int,
+    topic_id: str | None = None,
 ) -> tuple[EventBatch, RoutedCopies]:
     """Part a batch into what its partition folds and what belongs to other partitions.
 
@@ -82,6 +92,7 @@ def split_routed(
             of the partition's state, **moved on here**.
         wanted: The partition's next offset: events below it are left to the fold to skip, neither
             copied nor counted again.
+        topic_id: Of the topic; None where it is not known.
 
     Returns:
         The events at home with all rejects, and the copies to make.
@@ -91,7 +102,7 @@ def split_routed(
     keep = np.ones(len(events), np.bool_)
     is_new = events.offsets >= wanted
     num_partitions = len(origins)
-    sources, source_offsets = read_origins(events.buffer, events.header_starts)
+    sources, source_offsets = read_origins(events.buffer, events.header_starts, topic_id)
     is_copy = (sources >= 0) & (sources < num_partitions)
     if is_copy.any():  # 1
         sources = np.where(is_copy & is_new, sources, -1)
@@ -136,33 +147,52 @@ def decode_origin(header: bytes) -> tuple[int, int] | None:
 
 
 def read_origins(
-    buffer: NDArray[np.uint8], header_starts: NDArray[np.int64]
+    buffer: NDArray[np.uint8], header_starts: NDArray[np.int64], topic_id: str | None = None
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Read the origin of each record out of its Kafka headers.
 
     Args:
         buffer: uint8, holds the headers (record format v2).
         header_starts: int64 (E,), as in a slab; -1 where a record has none.
+        topic_id: Of the topic that they stand in; None where it is not known.
 
     Returns:
         int32 (E,) source partitions and int64 (E,) source offsets; both -1 where a record has no
-        readable ``headwater-from``. Of several the last one counts.
+        readable ``headwater-from``, or names another topic beside it. Of several the last one
+        counts.
     """
     partitions = np.full(len(header_starts), -1, np.int32)
     offsets = np.full(len(header_starts), -1, np.int64)
     with_headers = np.flatnonzero(header_starts >= 0)
     if not len(with_headers):
         return partitions, offsets
-    starts, lengths = _find_headers(buffer, header_starts[with_headers])
+    starts, lengths = _find_headers(
+        buffer, header_starts[with_headers], _FROM_NAME, _MAX_ORIGIN_BYTES
+    )
     # A Python loop over records that carry our header: copies are few, or soon will be.
     found = lengths > 0
-    for index, start, length in zip(
-        with_headers[found].tolist(), starts[found].tolist(), lengths[found].tolist(), strict=True
+    copies = with_headers[found]
+    sources = _texts_of(buffer, header_starts[copies], _SOURCE_NAME, _MAX_ID_BYTES)
+    for index, start, length, source in zip(
+        copies.tolist(), starts[found].tolist(), lengths[found].tolist(), sources, strict=True
     ):
+        is_ours = topic_id is None or source in (b"", topic_id.encode())
         origin = decode_origin(buffer[start : start + length].tobytes())
-        if origin is not None:
+        if origin is not None and is_ours:
             partitions[index], offsets[index] = origin
     return partitions, offsets
+
+
+def _texts_of(
+    buffer: NDArray[np.uint8],
+    header_starts: NDArray[np.int64],
+    name: NDArray[np.uint8],
+    max_bytes: int,
+) -> list[bytes]:
+    """Return the value of a header of each record; empty where it has none."""
+    starts, lengths = _find_headers(buffer, header_starts, name, max_bytes)
+    spans = zip(starts.tolist(), lengths.tolist(), strict=True)
+    return [buffer[start : start + length].tobytes() for start, length in spans]
 
 
 @njit(cache=True, nogil=True)
@@ -194,7 +224,7 @@ def compile_kernels() -> None:
     """Compile (or load from the cache) the kernels; called before a worker joins its group."""
     none = np.full(1, -1, np.int64)
     for buffer in (np.zeros(1, np.uint8), np.frombuffer(b"\0", np.uint8)):
-        _find_headers(buffer, none)
+        _find_headers(buffer, none, _FROM_NAME, _MAX_ORIGIN_BYTES)
         partitions_of(buffer, np.zeros(1, np.int64), np.ones(1, np.int32), 2)
     admit_copies(none.astype(np.int32), none, np.zeros(1, np.int64))
 
@@ -252,9 +282,12 @@ def _read_varint(buffer: NDArray[np.uint8], position: int) -> tuple[int, np.int6
 
 @njit(cache=True, nogil=True)
 def _find_headers(
-    buffer: NDArray[np.uint8], header_starts: NDArray[np.int64]
+    buffer: NDArray[np.uint8],
+    header_starts: NDArray[np.int64],
+    wanted: NDArray[np.uint8],
+    max_bytes: int,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Find the value span of ``headwater-from`` per record; length 0 where it is not readable."""
+    """Find the value span of one header per record; length 0 where it has none or a longer one."""
     starts = np.zeros(len(header_starts), np.int64)
     lengths = np.zeros(len(header_starts), np.int64)
     for record in range(len(header_starts)):
@@ -271,9 +304,9 @@ def _find_headers(
             position = value + max(value_length, 0)
             if value < 0 or position > len(buffer):
                 break
-            is_ours = name_length == len(_HEADER_NAME)
-            for index in range(len(_HEADER_NAME)):
-                is_ours = is_ours and buffer[name + index] == _HEADER_NAME[index]
-            if is_ours and 0 < value_length <= _MAX_ORIGIN_BYTES:
+            is_ours = name_length == len(wanted)
+            for index in range(len(wanted)):
+                is_ours = is_ours and buffer[name + index] == wanted[index]
+            if is_ours and 0 < value_length <= max_bytes:
                 starts[record], lengths[record] = value, value_length
     return starts, lengths

@@ -108,11 +108,13 @@ def test_members_hear_of_a_hand_over_within_a_second_however_long_a_session_is(
 def test_a_folder_for_data_is_made_with_what_holds_it_or_named(tmp_path: Path) -> None:
     """With snapshots in an object store nobody else makes it."""
 
-    def create(data_dir: Path) -> None:
-        create_app(brokers="b:1", group="g", topics=[], ledger=MemoryLedger({}), data_dir=data_dir)
+    def create(data_dir: Path) -> App:
+        ledger = MemoryLedger({})
+        return create_app(brokers="b:1", group="g", topics=[], ledger=ledger, data_dir=data_dir)
 
-    create(tmp_path / "not" / "there" / "faust")
-    assert (tmp_path / "not" / "there" / "faust").is_dir()
+    for holder in ("there", "ünd {there} %s"):
+        folder = tmp_path / "not" / holder / "faust"
+        assert create(folder).conf.datadir == folder and folder.is_dir()
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match="HEADWATER_DATA_DIR: .*file/faust: Not a dir"):
         create(tmp_path / "file" / "faust")

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from consumers import snapshot_folder
 from consumers.snapshots import SnapshotName, SnapshotStore
-from stream.errors import ConfigurationError, ServerUnreachable
+from stream.errors import ConfigurationError, ServerUnreachable, StateMismatch
 
 
 def write(store, next_offset, *, partition=0, kind="users", generation=0):
     arrays = {"column": np.arange(next_offset, dtype=np.int64)}
-    meta = {"next_offset": next_offset, "partition": partition}
+    meta = {"kind": kind, "next_offset": next_offset, "partition": partition}
     return store.write(kind, partition, next_offset, arrays, meta, generation=generation)
 
 
@@ -52,11 +52,35 @@ def test_partitions_and_kinds_do_not_mix(tmp_path):
     assert store.newest_valid("users", 0) is None
 
 
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [("users/1", "users/0"), ("users/0", "users/0 at 7"), ("items/0", "users/0")],
+)
+def test_a_snapshot_under_another_ones_name_is_refused(tmp_path, wanted, says):
+    kind, partition = wanted.split("/")
+    write(SnapshotStore(tmp_path), 7)
+    other = SnapshotName(kind=kind, partition=int(partition), next_offset=9, generation=0)
+    file_of(tmp_path, 7).rename(tmp_path / other.file)
+    with pytest.raises(StateMismatch, match=f"{other.file}.* {wanted} at offset 9.* one of {says}"):
+        SnapshotStore(tmp_path).newest_valid(kind, int(partition))
+
+
 def test_the_last_n_are_kept(tmp_path):
     store = SnapshotStore(tmp_path, keep=2)
     for next_offset in (1, 2, 3, 4):
         write(store, next_offset)
     assert [name.next_offset for name in store.names("users", 0)] == [3, 4]
+
+
+def test_what_cannot_be_removed_keeps_no_other_file(tmp_path):
+    store = SnapshotStore(tmp_path, keep=2)
+    name = SnapshotName(kind="users", partition=0, next_offset=1, generation=0)
+    (tmp_path / name.file).mkdir()
+    write(store, 2)
+    for next_offset in (3, 4, 5):
+        with pytest.raises(OSError, match=name.file):
+            write(store, next_offset)
+    assert [each.next_offset for each in store.names("users", 0)] == [1, 4, 5]
 
 
 def test_a_write_below_what_is_kept_is_not_pruned_at_once(tmp_path):

@@ -21,20 +21,23 @@ pytestmark = pytest.mark.kafka
 MakeTopic = Callable[..., str]
 
 
-def test_truncated_log_ends_the_worker(kafka: str, topic: MakeTopic, tmp_path: Path) -> None:
+@pytest.mark.parametrize("begin", [9, 20])  # Of 20: nothing is left, and nothing comes.
+def test_truncated_log_ends_the_worker(
+    kafka: str, topic: MakeTopic, tmp_path: Path, begin: int
+) -> None:
     name = topic("interactions", 1)
 
     async def scenario() -> None:
         await produce(kafka, name, numbers(0, 20))
         admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
         await admin.start()
-        await admin.delete_records({TopicPartition(name, 0): RecordsToDelete(before_offset=9)})
+        await admin.delete_records({TopicPartition(name, 0): RecordsToDelete(before_offset=begin)})
         await admin.close()
         ledger = MemoryLedger({(name, 0): (4, ())})
         async with running(make_app(kafka, name, ledger, tmp_path)) as task:
             await asyncio.wait({task})
 
-    with pytest.raises(LogGap, match="came 9"):
+    with pytest.raises(LogGap, match=f"wants offset 4, the log goes on at {begin}.* new group id"):
         run(scenario())
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,7 @@ from state.hashing import partitions_of
 from stream.decode import decode_events
 from stream.routing import (
     HEADER_FROM,
+    HEADER_SOURCE,
     admit_copies,
     compile_kernels,
     decode_origin,
@@ -189,6 +191,23 @@ def test_a_copy_is_taken_once() -> None:
     assert own.offsets.tolist() == [0, 2]
     assert len(copies) == 0
     assert origins.tolist() == [0, 10]
+
+
+@pytest.mark.parametrize("knows_id", [True, False])
+def test_copies_of_a_log_that_was_mirrored_swallow_no_copy_of_this_one(knows_id: bool) -> None:
+    #   mirrored from another cluster: 1/1000000 of topic "old"; then routed here: 1/5000 of "new"
+    home = users_at(0, 2, 1)[0]
+    headers = [
+        headers_bytes([(HEADER_FROM.encode(), origin), (HEADER_SOURCE.encode(), source)])
+        for origin, source in [(b"1/1000000", b"old"), (b"1/5000", b"new"), (b"1/5000", b"new")]
+    ]
+    headers.append(origin_header(1, 5001))  # Of a worker that named no topic yet.
+    slab = slab_of([value_of(home, n) for n in range(4)], headers)
+    origins = np.zeros(2, np.int64)
+    topic_id = "new" if knows_id else None
+    own, _ = split_routed(decode_events(slab), slab, origins, 0, topic_id)
+    assert own.offsets.tolist() == ([0, 1, 3] if knows_id else [0])
+    assert origins.tolist() == ([0, 5002] if knows_id else [0, 1_000_001])
 
 
 def test_copies_below_the_next_offset_do_not_move_the_watermark() -> None:
