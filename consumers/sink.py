@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,7 +22,13 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 from consumers.crash_points import crash_point, first_half
 from consumers.sink_keys import TRENDING_KEY, list_keys, similar_key
 from consumers.sink_replies import RETRYABLE, Reply, WriteReport, reply_of
-from consumers.sink_scripts import ERASE_USER, ERASE_USER_SHA, WRITE_LIST, digest_of
+from consumers.sink_scripts import (
+    ERASE_USER,
+    ERASE_USER_SHA,
+    WRITE_LIST,
+    digest_of,
+    under_new_name,
+)
 from state.tombstones import slot_of
 from stream.candidates import RecommendationBatch
 from stream.errors import ConfigurationError
@@ -32,8 +37,10 @@ from stream.versions import version_text
 
 logger = logging.getLogger(__name__)
 
-# One EVALSHA with its arguments: what a pipeline takes.
+# Arguments of one EVALSHA; the script stands first, as one of the two below: what names it at the
+# server is known when it is sent.
 Command = tuple[bytes | str | int, ...]
+_WRITE, _ERASE = "write", "erase"
 _LIST_BEGIN = b"rec:{"
 _LISTS = _LIST_BEGIN + b"*}"
 # Keys that one SCAN looks at: a fraction of a millisecond of the server.
@@ -98,11 +105,8 @@ class RedisSink:
         self._counts: Counter[str] = Counter()
         self.num_script_loads = 0
         self._is_refusal_told = False
-        # A script of this worker's own: of several workers each must notice a server that is not
-        # the one it wrote to, also when another has loaded scripts there before.
-        write_list = f"-- {secrets.token_hex(8)}\n{WRITE_LIST}"
-        self._write_list_sha = digest_of(write_list)
-        self._scripts = (write_list, ERASE_USER)
+        self._loading = asyncio.Lock()
+        self._write_list_sha = digest_of(under_new_name(WRITE_LIST))  # Of none that is loaded.
 
     @property
     def counts(self) -> dict[str, int]:
@@ -146,7 +150,7 @@ class RedisSink:
         """Erase several users, given as (user id, version); as :meth:`erase`."""
         return await self._send(
             [
-                ("EVALSHA", ERASE_USER_SHA, 2, stone, key, version, self._retention)
+                (_ERASE, 2, stone, key, version, self._retention)
                 for (key, stone), version in (
                     (list_keys(user_id), version) for user_id, version in erasures
                 )
@@ -155,9 +159,7 @@ class RedisSink:
 
     async def write_tombstones(self, stones: Sequence[tuple[bytes, str]]) -> WriteReport:
         """Write tombstones, given as (key, version), that Redis lost; no list is touched."""
-        return await self._send(
-            [("EVALSHA", ERASE_USER_SHA, 1, *stone, self._retention) for stone in stones]
-        )
+        return await self._send([(_ERASE, 1, *stone, self._retention) for stone in stones])
 
     async def delete_returned(self, stones: Mapping[int, Mapping[bytes, str]]) -> int | None:
         """Delete the lists of erased users that stand in Redis; return how many are gone.
@@ -179,9 +181,7 @@ class RedisSink:
                 stone = list_keys(key[len(_LIST_BEGIN) : -1])[1]
                 if stone in of_slot:
                     lists.append(key)
-                    erasures.append(
-                        ("EVALSHA", ERASE_USER_SHA, 2, stone, key, of_slot[stone], self._retention)
-                    )
+                    erasures.append((_ERASE, 2, stone, key, of_slot[stone], self._retention))
         except _WORLD:
             return None
         report = await self._send(erasures)
@@ -230,8 +230,7 @@ class RedisSink:
         generated_at = b"%d" % generated_at_ms
         commands: list[Command] = [
             (
-                "EVALSHA",
-                self._write_list_sha,
+                _WRITE,
                 *key,
                 version,
                 self._ttl,
@@ -284,7 +283,8 @@ class RedisSink:
         has_loaded = False
         while True:
             async with self._slots:
-                answers = await self._execute([commands[index] for index in todo])  # 1.
+                sha = self._write_list_sha
+                answers = await self._execute([commands[index] for index in todo], sha)  # 1.
             failed = []
             for index, answer in zip(todo, answers, strict=True):
                 reply = _OK.get(answer) if type(answer) is int else None
@@ -296,7 +296,7 @@ class RedisSink:
                 return WriteReport.of(replies, error)
             unknown = [index for index, answer in failed if isinstance(answer, NoScriptError)]
             error = f"{type(failed[0][1]).__name__}: {str(failed[0][1])[:200]}"
-            if unknown and not has_loaded and await self._load_scripts():  # 2.
+            if unknown and not has_loaded and await self._load_scripts(sha):  # 2.
                 has_loaded = True
                 attempt -= 1
             may_pass = {index for index, _ in failed if replies[index] in RETRYABLE}
@@ -309,7 +309,7 @@ class RedisSink:
                 wait_ms = self._backoff_ms * 2 ** (attempt - 1) * (0.5 + self._random_unit())
                 await asyncio.sleep(wait_ms / 1_000)
 
-    async def _execute(self, commands: Sequence[Command]) -> Sequence[object]:
+    async def _execute(self, commands: Sequence[Command], write_list_sha: str) -> Sequence[object]:
         """Run commands; one answer or error per command.
 
         On a cluster there is a pipeline per node: where a node is away, redis-py gives up the
@@ -318,7 +318,7 @@ class RedisSink:
         answers: list[object] = [None] * len(commands)
 
         async def run(part: Sequence[int]) -> None:
-            found = await self._execute_part([commands[index] for index in part])
+            found = await self._execute_part([commands[index] for index in part], write_list_sha)
             for index, answer in zip(part, found, strict=True):
                 answers[index] = answer
 
@@ -334,14 +334,17 @@ class RedisSink:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.initialize()
             cluster: Any = self._client  # Its annotations want keys to be str.
-            for index, (_, _, _, key, *_) in enumerate(commands):
+            for index, (_, _, key, *_) in enumerate(commands):
                 nodes[cluster.get_node_from_key(key).name].append(index)
         except _WORLD:
             return [range(len(commands))]
         return list(nodes.values())
 
-    async def _execute_part(self, commands: Sequence[Command]) -> Sequence[object]:
+    async def _execute_part(
+        self, commands: Sequence[Command], write_list_sha: str
+    ) -> Sequence[object]:
         """Run one pipeline; one answer or error per command, an error of all for all."""
+        names: dict[bytes | str | int, str] = {_WRITE: write_list_sha, _ERASE: ERASE_USER_SHA}
         try:
             async with asyncio.timeout(self._timeout_s):
                 # A cluster's pipeline is never a transaction and says so only by its default.
@@ -349,8 +352,8 @@ class RedisSink:
                     {} if isinstance(self._client, RedisCluster) else {"transaction": False}
                 )
                 pipeline = self._client.pipeline(**options)
-                for command in first_half("mid-pipeline", commands):
-                    pipeline.execute_command(*command)
+                for script, *arguments in first_half("mid-pipeline", commands):
+                    pipeline.execute_command("EVALSHA", names[script], *arguments)
                 answers: list[object] = await pipeline.execute(raise_on_error=False)
                 crash_point("mid-pipeline")
                 crash_point("after-pipeline")
@@ -358,17 +361,28 @@ class RedisSink:
         except _WORLD as error:
             return [error] * len(commands)
 
-    async def _load_scripts(self) -> bool:
-        """Load every script on every primary; False when the server did not take them."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                for script in self._scripts:
-                    await self._client.script_load(script)
-        except _WORLD as error:
-            logger.warning("Redis did not take the sink's scripts: %s", type(error).__name__)
-            return False
-        self.num_script_loads += 1
-        return True
+    async def _load_scripts(self, unknown_sha: str) -> bool:
+        """Load every script on every primary; False when the server did not take them.
+
+        Args:
+            unknown_sha: What a server did not know, unless another pipeline has loaded since.
+        """
+        async with self._loading:
+            if self._write_list_sha != unknown_sha:
+                return True
+            write_list = under_new_name(WRITE_LIST)
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    for script in (write_list, ERASE_USER):
+                        await self._client.script_load(script)
+            except _WORLD as error:
+                logger.warning("Redis did not take the sink's scripts: %s", type(error).__name__)
+                return False
+            finally:
+                # Also where a node of a cluster is away: the others know it now.
+                self._write_list_sha = digest_of(write_list)
+            self.num_script_loads += 1
+            return True
 
     async def _reconnect(self) -> None:
         """Drop idle connections, so that names resolve again and roles are asked for anew."""

@@ -6,6 +6,7 @@ integer; whatever else comes back is an error of the server (``sink_replies.Repl
 
 from __future__ import annotations
 
+import secrets
 from hashlib import sha1
 
 # Replies of both scripts.
@@ -60,6 +61,16 @@ def digest_of(script: str) -> str:
     """Return the name under which ``EVALSHA`` knows a script."""
     # Redis names scripts by SHA-1; nothing here relies on it being hard to collide.
     return sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def under_new_name(script: str) -> str:
+    """Return the same script, by a name that no server knows yet.
+
+    A server that does not know a worker's own script is not the one that it wrote to last: every
+    worker must notice, also when another one has loaded its script there, and also where a server
+    fails over and back, for a server knows its scripts still after its time as a replica.
+    """
+    return f"-- {secrets.token_hex(8)}\n{script}"
 
 
 ERASE_USER_SHA = digest_of(ERASE_USER)
