@@ -5,7 +5,8 @@ of each partition are looked up in Redis slice by slice, round and round; whose 
 marked dirty, as the least urgent, so that those who act come first. While lists are missing the
 next slice follows at once, bound in rate; else there is a long rest. A server that forgot our
 scripts was restarted or is another one, and may hold lists older than those it acknowledged
-(replication and append-only files lag): everybody's list is written again then, too.
+(replication and append-only files lag): everybody's list is written again then, too, and in
+partitions that come to us after that.
 
 Lost, so counted and logged, is only what had been written: a list that is not there while the
 freshness ledger still owes it to its user is merely under way, at a start for instance, or where
@@ -37,6 +38,8 @@ FindMissing = Callable[[Sequence[bytes]], Awaitable[NDArray[np.bool_] | None]]
 # Users per look and partition; between two looks while lists are missing: some 600 users a second.
 _SLICE = 64
 _PAUSE_S = 0.1
+# A worker's start loads the scripts once, whatever the server went through.
+_USUAL_LOADS = 1
 
 
 class Look(Protocol):
@@ -144,6 +147,7 @@ class LostLists:
         self._num_loads_seen = 0
         # Partitions whose lists may be older than those that were written, until one round is over.
         self._doubted: set[int] = set()
+        self._held: set[int] = set()
         self._mark = mark
         self._find_missing = find_missing
         self._is_caught_up = is_caught_up
@@ -152,17 +156,29 @@ class LostLists:
 
     async def look(self) -> int:
         """Look at the next slice of each partition; mark who is to get a list, return how many."""
+        self._doubt()
         if len(self._queue) >= _SLICE:
             return 0  # Who acts comes first.
-        if self._num_script_loads() != self._num_loads_seen:
-            self._num_loads_seen = self._num_script_loads()
-            self._doubted = set(self._engine.users)
-            self._next_rows.clear()
         num_marked = 0
         for partition in sorted(self._engine.users):
             if self._is_caught_up(partition):
                 num_marked += await self._look_at(partition)
         return num_marked
+
+    def _doubt(self) -> None:
+        """Note the partitions whose lists may be older than those that were written.
+
+        All, where a server is another one; then also those that come to us afterwards: who had them
+        may have died before it wrote them again.
+        """
+        num_loads, held = self._num_script_loads(), set(self._engine.users)
+        is_another = num_loads != self._num_loads_seen
+        if is_another or num_loads > _USUAL_LOADS:
+            come = held if is_another else held - self._held
+            self._doubted = (self._doubted & held) | come
+            for partition in come:
+                self._next_rows.pop(partition, None)
+        self._num_loads_seen, self._held = num_loads, held
 
     async def _look_at(self, partition: int) -> int:
         begin = self._next_rows.get(partition, 0)

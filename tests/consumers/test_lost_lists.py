@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -53,6 +55,7 @@ class Looks:
         self.num_counted = 0.0
         self._missing = missing
         self._engine, self._ttl_ms = engine, ttl_ms
+        self.before_look: Callable[[int], None] = lambda number: None
 
     def look(self, times: int) -> list[int]:
         thread = WorkThread("state")
@@ -73,7 +76,11 @@ class Looks:
         watch = LossWatch([lists], on_lost=metering.on_lost, interval_s=0.0)
 
         async def run() -> list[int]:
-            return [await watch.look() for _ in range(times)]
+            found = []
+            for number in range(times):
+                self.before_look(number)
+                found.append(await watch.look())
+            return found
 
         found = asyncio.run(run())
         thread.close()
@@ -133,6 +140,20 @@ def test_a_server_that_forgot_our_scripts_gets_every_list_again_once(engine: Eng
     assert looks.look(8) == [64, 64, 64, 9, 0, 0, 0, 0]
     assert sorted(looks.marked) == sorted(EVERYBODY)
     assert looks.num_counted == 0  # They stand there, but may be older.
+
+
+@pytest.mark.parametrize(("num_loads", "marked"), [(1, []), (2, sorted(EVERYBODY))])
+def test_a_partition_that_comes_after_a_server_changed_gets_every_list_again(
+    engine: Engine, num_loads: int, marked: list[bytes]
+) -> None:
+    """Who had it may have died with that server. A worker's start alone says nothing of it."""
+    users = dict(engine.users)
+    moving = cast("Engine", SimpleNamespace(users={}))
+    looks = Looks(moving, set())
+    looks.num_script_loads = num_loads
+    looks.before_look = lambda number: moving.users.update(users if number == 1 else {})
+    looks.look(7)
+    assert sorted(looks.marked) == marked
 
 
 def test_where_redis_does_not_answer_the_same_users_are_looked_at_again(engine: Engine) -> None:
