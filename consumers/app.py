@@ -45,6 +45,7 @@ from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
 from consumers.stats import WorkerStats
 from consumers.supervision import StopBound, first_end
+from consumers.told_write import ToldWrite
 from consumers.topics import ensure_topics, topic_specs
 from consumers.warm_up import compile_kernels, freeze_garbage
 from consumers.watchdog import Watchdog
@@ -204,7 +205,7 @@ class Worker:
             max_batch=bounds.max_batch,
             max_wait_ms=bounds.max_wait_ms,
         )
-        self.leased_write = LeasedWrite(self.sink.write, why_over=self.why_over)
+        self.leased_write = LeasedWrite(ToldWrite(self.sink.write), why_over=self.why_over)
         stats = WorkerStats(
             engine=self.engine,
             queue=self.queue,
