@@ -37,8 +37,7 @@ from stream.versions import version_text
 
 logger = logging.getLogger(__name__)
 
-# Arguments of one EVALSHA; the script stands first, as one of the two below: what names it at the
-# server is known when it is sent.
+# Arguments of an EVALSHA, first the script, one of the two below: sending it gives it its name.
 Command = tuple[bytes | str | int, ...]
 _WRITE, _ERASE = "write", "erase"
 _LIST_BEGIN = b"rec:{"
@@ -295,10 +294,12 @@ class RedisSink:
             if not failed:
                 return WriteReport.of(replies, error)
             unknown = [index for index, answer in failed if isinstance(answer, NoScriptError)]
-            error = f"{type(failed[0][1]).__name__}: {str(failed[0][1])[:200]}"
-            if unknown and not has_loaded and await self._load_scripts(sha):  # 2.
-                has_loaded = True
-                attempt -= 1
+            why = failed[0][1]
+            if unknown and not has_loaded:  # 2.
+                refusal = await self._load_scripts(sha)
+                has_loaded, why = refusal is None, refusal or why
+                attempt -= has_loaded
+            error = f"{type(why).__name__}: {str(why)[:200]}"
             may_pass = {index for index, _ in failed if replies[index] in RETRYABLE}
             todo = sorted(may_pass.union(unknown))
             attempt += 1
@@ -361,28 +362,27 @@ class RedisSink:
         except _WORLD as error:
             return [error] * len(commands)
 
-    async def _load_scripts(self, unknown_sha: str) -> bool:
-        """Load every script on every primary; False when the server did not take them.
+    async def _load_scripts(self, unknown_sha: str) -> Exception | None:
+        """Load every script on every primary; return why the server did not take them.
 
         Args:
             unknown_sha: What a server did not know, unless another pipeline has loaded since.
         """
         async with self._loading:
             if self._write_list_sha != unknown_sha:
-                return True
+                return None
             write_list = under_new_name(WRITE_LIST)
             try:
                 async with asyncio.timeout(self._timeout_s):
                     for script in (write_list, ERASE_USER):
                         await self._client.script_load(script)
             except _WORLD as error:
-                logger.warning("Redis did not take the sink's scripts: %s", type(error).__name__)
-                return False
+                return error
             finally:
                 # Also where a node of a cluster is away: the others know it now.
                 self._write_list_sha = digest_of(write_list)
             self.num_script_loads += 1
-            return True
+            return None
 
     async def _reconnect(self) -> None:
         """Drop idle connections, so that names resolve again and roles are asked for anew."""

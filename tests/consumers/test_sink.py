@@ -181,6 +181,14 @@ def test_every_worker_notices_a_server_that_forgot_its_scripts(redis, redis_url)
     assert asyncio.run(run()) == [2, 2]
 
 
+def test_a_user_who_may_not_load_scripts_is_told_so(redis, redis_url):
+    redis.acl_setuser("poor", enabled=True, nopass=True, keys="*", commands=["+@all", "-script"])
+    url = redis_url.replace("//", "//poor:any@")
+    report = with_sink(url, lambda sink: sink.write(batch_of([b"u1"]), generated_at_ms=1))
+    redis.acl_deluser("poor")
+    assert report.is_outage and "NoPermissionError" in report.error and "script" in report.error
+
+
 def test_a_server_that_fails_over_and_back_is_noticed_each_time(redis_server):
     """A server knows scripts still that were loaded before its time as a replica."""
     first, second = redis_server(), redis_server()
