@@ -10,7 +10,8 @@ partitions that come to us after that.
 
 Lost, so counted and logged, is only what had been written: a list that is not there while the
 freshness ledger still owes it to its user is merely under way, at a start for instance, or where
-the refresh queue had no room.
+the refresh queue had no room. Where lists are gone round after round, Redis has no room for all
+(:mod:`consumers.loss_pace`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.loss_pace import LossPace
 from consumers.state_thread import WorkThread
 from state.tombstones import list_key
 from stream.dirty_users import DirtyUsers
@@ -38,6 +40,8 @@ FindMissing = Callable[[Sequence[bytes]], Awaitable[NDArray[np.bool_] | None]]
 # Users per look and partition; between two looks while lists are missing: some 600 users a second.
 _SLICE = 64
 _PAUSE_S = 0.1
+# Looks without a loss after which the next one is news.
+_QUIET_LOOKS = 30
 # A worker's start loads the scripts once, whatever the server went through.
 _USUAL_LOADS = 1
 
@@ -83,14 +87,14 @@ class LossWatch:
 
     async def run(self) -> None:
         """Look round and round until cancelled."""
-        is_quiet = True
+        num_quiet = _QUIET_LOOKS
         while True:
             num_lost = self._num_lost()
             num_again = await self.look()
             is_lossy = self._num_lost() > num_lost
-            if is_lossy and is_quiet:
+            if is_lossy and num_quiet >= _QUIET_LOOKS:
                 logger.warning("keys are gone from Redis: writing them again")
-            is_quiet = not is_lossy
+            num_quiet = 0 if is_lossy else num_quiet + 1
             await asyncio.sleep(_PAUSE_S if num_again else self._interval_s)
 
     async def look(self) -> int:
@@ -148,6 +152,7 @@ class LostLists:
         # Partitions whose lists may be older than those that were written, until one round is over.
         self._doubted: set[int] = set()
         self._held: set[int] = set()
+        self._pace = LossPace()
         self._mark = mark
         self._find_missing = find_missing
         self._is_caught_up = is_caught_up
@@ -161,7 +166,7 @@ class LostLists:
             return 0  # Who acts comes first.
         num_marked = 0
         for partition in sorted(self._engine.users):
-            if self._is_caught_up(partition):
+            if self._is_caught_up(partition) and not self._pace.rests(partition):
                 num_marked += await self._look_at(partition)
         return num_marked
 
@@ -173,6 +178,8 @@ class LostLists:
         """
         num_loads, held = self._num_script_loads(), set(self._engine.users)
         is_another = num_loads != self._num_loads_seen
+        if is_another:
+            self._pace.start_anew()
         if is_another or num_loads > _USUAL_LOADS:
             come = held if is_another else held - self._held
             self._doubted = (self._doubted & held) | come
@@ -194,7 +201,9 @@ class LostLists:
         if is_missing is None or partition not in self._engine.users:
             return 0
         self._next_rows[partition] = after
-        self.num_lost += int((is_missing & ~is_owed).sum())
+        num_lost = int((is_missing & ~is_owed).sum())
+        self.num_lost += num_lost
+        self._pace.note(partition, num_lost, is_end=not after)
         if partition in self._doubted:
             is_missing = np.ones(len(is_missing), np.bool_)
             if not after:

@@ -156,6 +156,12 @@ def test_a_partition_that_comes_after_a_server_changed_gets_every_list_again(
     assert sorted(looks.marked) == marked
 
 
+def test_lists_that_are_gone_round_after_round_are_not_written_without_end(engine: Engine) -> None:
+    """As of a Redis that evicts one for each that it is given: a rest after three whole rounds."""
+    looks = Looks(engine, EVERYBODY)
+    assert looks.look(16) == [64, 64, 64, 9] * 3 + [64, 0, 0, 0]
+
+
 def test_where_redis_does_not_answer_the_same_users_are_looked_at_again(engine: Engine) -> None:
     looks = Looks(engine, None)
     assert looks.look(2) == [0, 0] and not looks.marked
