@@ -379,9 +379,9 @@ class RedisSink:
             except _WORLD as error:
                 return error
             finally:
-                # Also where a node of a cluster is away: the others know it now.
+                # Also without an answer: a server may have them all the same, and is another one.
                 self._write_list_sha = digest_of(write_list)
-            self.num_script_loads += 1
+                self.num_script_loads += 1
             return None
 
     async def _reconnect(self) -> None:

@@ -206,6 +206,25 @@ def test_a_server_that_fails_over_and_back_is_noticed_each_time(redis_server):
     assert with_sink(first.url, use, max_attempts=1) == 3
 
 
+def test_a_server_that_took_scripts_without_an_answer_is_noticed_all_the_same(redis, redis_url):
+    """Else it knows them the next time, and passes for the server of before."""
+
+    async def use(sink):
+        load = sink._client.script_load
+
+        async def cut_off(script):
+            await load(script)
+            raise ConnectionError
+
+        sink._client.script_load = cut_off
+        await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        sink._client.script_load = load
+        report = await sink.write(batch_of([b"u1"], next_offset=11), generated_at_ms=1)
+        return kinds(report), sink.num_script_loads
+
+    assert with_sink(redis_url, use, max_attempts=1) == ([Reply.ACCEPTED], 1)
+
+
 def test_writes_at_once_load_scripts_once(redis, redis_url):
     async def use(sink):
         batches = [batch_of([b"u%d" % number]) for number in range(8)]
