@@ -70,6 +70,8 @@ class LossWatch:
         on_lost: Told (kind, how many) of what was missing.
         interval_s: Between two looks while nothing is missing.
         why_over: Says why our partitions may be another worker's: nobody looks then.
+        probe: Notices a server that is another one (``RedisSink.probe``), before each look: older
+            lists are there, so that nobody misses them, and who writes nothing would not notice.
     """
 
     def __init__(
@@ -79,7 +81,9 @@ class LossWatch:
         on_lost: Callable[[str, int], None],
         interval_s: float,
         why_over: Callable[[], str | None] = lambda: None,
+        probe: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._probe = probe
         self._looks = looks
         self._on_lost = on_lost
         self._interval_s = interval_s
@@ -100,6 +104,8 @@ class LossWatch:
     async def look(self) -> int:
         """Look once at each kind; return how many keys are written again."""
         num_again = 0
+        if self._probe is not None:
+            await self._probe()
         for each in self._looks if self._why_over() is None else ():
             before = each.num_lost
             num_again += await each.look()

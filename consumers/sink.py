@@ -20,15 +20,9 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from consumers.crash_points import crash_point, first_half
-from consumers.sink_keys import TRENDING_KEY, list_keys, similar_key
+from consumers.sink_keys import TRENDING_KEY, list_keys, probe_keys, similar_key
 from consumers.sink_replies import RETRYABLE, Reply, WriteReport, reply_of
-from consumers.sink_scripts import (
-    ERASE_USER,
-    ERASE_USER_SHA,
-    WRITE_LIST,
-    digest_of,
-    under_new_name,
-)
+from consumers.sink_scripts import ERASE_USER, ERASE_USER_SHA, WRITE_LIST, digest_of, renamed
 from state.tombstones import slot_of
 from stream.candidates import RecommendationBatch
 from stream.errors import ConfigurationError
@@ -44,6 +38,7 @@ _LIST_BEGIN = b"rec:{"
 _LISTS = _LIST_BEGIN + b"*}"
 # Keys that one SCAN looks at: a fraction of a millisecond of the server.
 _SCANNED = 500
+_OK = {int_code: reply_of(int_code) for int_code in (-1, 0, 1, 2)}
 # What the world may do to a call; anything else is a bug of ours and ends the worker.
 _WORLD = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
 
@@ -54,9 +49,8 @@ class RedisSink:
     One instance per worker, used from its event loop by any number of tasks.
 
     Attributes:
-        num_script_loads: How often the server did not know our scripts: once after a first start,
-            then each time it restarted or failed over, perhaps empty. Lists of users who are not
-            dirty may be gone then; whoever owns the state can mark everybody.
+        num_script_loads: How often the server did not know our scripts: once after a start, then
+            each time it restarted or failed over. Any list may be gone or older then.
 
     Args:
         client: From :func:`consumers.redis_client.connect_redis`; without retries of its own.
@@ -105,7 +99,7 @@ class RedisSink:
         self.num_script_loads = 0
         self._is_refusal_told = False
         self._loading = asyncio.Lock()
-        self._write_list_sha = digest_of(under_new_name(WRITE_LIST))  # Of none that is loaded.
+        self._write_list_sha = digest_of(renamed(WRITE_LIST))  # Of none that is loaded.
 
     @property
     def counts(self) -> dict[str, int]:
@@ -147,12 +141,12 @@ class RedisSink:
 
     async def erase_all(self, erasures: Sequence[tuple[bytes, str]]) -> WriteReport:
         """Erase several users, given as (user id, version); as :meth:`erase`."""
+        keys = [list_keys(user_id) for user_id, _ in erasures]
+        versions = [version for _, version in erasures]
         return await self._send(
             [
                 (_ERASE, 2, stone, key, version, self._retention)
-                for (key, stone), version in (
-                    (list_keys(user_id), version) for user_id, version in erasures
-                )
+                for (key, stone), version in zip(keys, versions, strict=True)
             ]
         )
 
@@ -228,16 +222,7 @@ class RedisSink:
         model = batch.model.encode()
         generated_at = b"%d" % generated_at_ms
         commands: list[Command] = [
-            (
-                _WRITE,
-                *key,
-                version,
-                self._ttl,
-                text,
-                generated_at,
-                to,
-                model,
-            )
+            (_WRITE, *key, version, self._ttl, text, generated_at, to, model)
             for key, text, to in zip(keys, texts, batch.events_to_ms.tolist(), strict=True)
         ]
         if is_valid.all():
@@ -371,7 +356,7 @@ class RedisSink:
         async with self._loading:
             if self._write_list_sha != unknown_sha:
                 return None
-            write_list = under_new_name(WRITE_LIST)
+            write_list = renamed(WRITE_LIST)
             try:
                 async with asyncio.timeout(self._timeout_s):
                     for script in (write_list, ERASE_USER):
@@ -384,6 +369,18 @@ class RedisSink:
                 self.num_script_loads += 1
             return None
 
+    async def probe(self) -> None:
+        """Notice a server that is another one also where there is nothing to write."""
+        sha = self._write_list_sha
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                for key in probe_keys(is_cluster=isinstance(self._client, RedisCluster)):
+                    await self._client.execute_command("EVALSHA", sha, 1, key)
+        except NoScriptError:
+            await self._load_scripts(sha)
+        except _WORLD:
+            return  # Who writes next tells of it.
+
     async def _reconnect(self) -> None:
         """Drop idle connections, so that names resolve again and roles are asked for anew."""
         try:
@@ -395,6 +392,3 @@ class RedisSink:
                 await self._client.connection_pool.disconnect(inuse_connections=False)
         except _WORLD as error:
             logger.debug("closing connections to Redis: %s", type(error).__name__)
-
-
-_OK = {int_code: reply_of(int_code) for int_code in (-1, 0, 1, 2)}

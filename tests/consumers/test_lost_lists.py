@@ -51,6 +51,7 @@ class Looks:
         self.looked: list[bytes] = []
         self.queue = RefreshQueue(max_users=1000)
         self.num_script_loads = 0
+        self.is_another_server = False
         self.ledger = FreshnessLedger(max_events=10)
         self.num_counted = 0.0
         self._missing = missing
@@ -73,7 +74,9 @@ class Looks:
 
         registry = MetricsRegistry()
         metering = Metering(registry, topic="interactions")
-        watch = LossWatch([lists], on_lost=metering.on_lost, interval_s=0.0)
+        watch = LossWatch(
+            [lists], on_lost=metering.on_lost, interval_s=0.0, probe=self._probe_server
+        )
 
         async def run() -> list[int]:
             found = []
@@ -86,6 +89,9 @@ class Looks:
         thread.close()
         self.num_counted = registry.value(metrics.LOST_KEYS, kind="rec")
         return found
+
+    async def _probe_server(self) -> None:
+        self.num_script_loads += self.is_another_server
 
     def _mark(self, users: DirtyUsers) -> None:
         self.marked.extend(users.user_ids)
@@ -154,6 +160,12 @@ def test_a_partition_that_comes_after_a_server_changed_gets_every_list_again(
     looks.before_look = lambda number: moving.users.update(users if number == 1 else {})
     looks.look(7)
     assert sorted(looks.marked) == marked
+
+
+def test_another_server_with_older_lists_is_noticed_though_none_is_missing(engine: Engine) -> None:
+    looks = Looks(engine, set())
+    looks.is_another_server = True
+    assert looks.look(1) == [64]
 
 
 def test_lists_that_are_gone_round_after_round_are_not_written_without_end(engine: Engine) -> None:

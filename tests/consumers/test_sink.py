@@ -225,6 +225,20 @@ def test_a_server_that_took_scripts_without_an_answer_is_noticed_all_the_same(re
     assert with_sink(redis_url, use, max_attempts=1) == ([Reply.ACCEPTED], 1)
 
 
+def test_who_writes_nothing_notices_another_server_too(redis, redis_url):
+    async def use(sink):
+        for _ in range(2):
+            await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+            before = redis.hgetall("rec:{u1}"), redis.dbsize()
+            redis.script_flush()
+            await sink.probe()
+            await sink.probe()
+            assert (redis.hgetall("rec:{u1}"), redis.dbsize()) == before
+        return sink.num_script_loads
+
+    assert with_sink(redis_url, use) == 3
+
+
 def test_writes_at_once_load_scripts_once(redis, redis_url):
     async def use(sink):
         batches = [batch_of([b"u%d" % number]) for number in range(8)]
