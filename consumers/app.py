@@ -45,6 +45,7 @@ from consumers.sink import RedisSink
 from consumers.state_thread import WorkThread
 from consumers.stats import WorkerStats
 from consumers.supervision import StopBound, first_end
+from consumers.told_write import ToldWrite
 from consumers.topic_specs import topic_specs
 from consumers.topics import ensure_topics
 from consumers.warm_up import compile_kernels, freeze_garbage
@@ -205,7 +206,7 @@ class Worker:
             max_batch=bounds.max_batch,
             max_wait_ms=bounds.max_wait_ms,
         )
-        self.leased_write = LeasedWrite(self.sink.write, why_over=self.why_over)
+        self.leased_write = LeasedWrite(ToldWrite(self.sink.write), why_over=self.why_over)
         stats = WorkerStats(
             engine=self.engine,
             queue=self.queue,
@@ -254,7 +255,6 @@ class Worker:
             max_slab_bytes=worker.max_slab_bytes,
             **faust_options(self._kafka_options),
         )
-
         hand_slabs_over(app, lambda slab: self.handlers.accept(slab))
         return app
 

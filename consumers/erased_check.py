@@ -333,7 +333,7 @@ def _look_at_snapshots(settings: Settings, user_id: bytes, erased: Erased | None
     found = older + wrong + back
     if wrong:
         status: Status = "found"
-        text = f"{wrong} made after the erase, or without one"
+        text = f"{wrong} made after the erase, or none counts: was it late, a duplicate?"
     elif unread:
         status = "unknown"
         text = f"{unread} cannot be read; gone once {keep} newer ones are written"

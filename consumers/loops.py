@@ -295,6 +295,7 @@ def _make_losses(
         on_lost=worker.metering.on_lost,
         interval_s=_LOST_KEYS_TICK_S,
         why_over=worker.why_over,
+        probe=sink.probe,
     )
 
 

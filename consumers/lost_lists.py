@@ -5,11 +5,13 @@ of each partition are looked up in Redis slice by slice, round and round; whose 
 marked dirty, as the least urgent, so that those who act come first. While lists are missing the
 next slice follows at once, bound in rate; else there is a long rest. A server that forgot our
 scripts was restarted or is another one, and may hold lists older than those it acknowledged
-(replication and append-only files lag): everybody's list is written again then, too.
+(replication and append-only files lag): everybody's list is written again then, too, and in
+partitions that come to us after that.
 
 Lost, so counted and logged, is only what had been written: a list that is not there while the
 freshness ledger still owes it to its user is merely under way, at a start for instance, or where
-the refresh queue had no room.
+the refresh queue had no room. Where lists are gone round after round, Redis has no room for all
+(:mod:`consumers.loss_pace`).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from consumers.loss_pace import LossPace
 from consumers.state_thread import WorkThread
 from state.tombstones import list_key
 from stream.dirty_users import DirtyUsers
@@ -37,6 +40,10 @@ FindMissing = Callable[[Sequence[bytes]], Awaitable[NDArray[np.bool_] | None]]
 # Users per look and partition; between two looks while lists are missing: some 600 users a second.
 _SLICE = 64
 _PAUSE_S = 0.1
+# Looks without a loss after which the next one is news.
+_QUIET_LOOKS = 30
+# A worker's start loads the scripts once, whatever the server went through.
+_USUAL_LOADS = 1
 
 
 class Look(Protocol):
@@ -63,6 +70,8 @@ class LossWatch:
         on_lost: Told (kind, how many) of what was missing.
         interval_s: Between two looks while nothing is missing.
         why_over: Says why our partitions may be another worker's: nobody looks then.
+        probe: Notices a server that is another one (``RedisSink.probe``), before each look: older
+            lists are there, so that nobody misses them, and who writes nothing would not notice.
     """
 
     def __init__(
@@ -72,7 +81,9 @@ class LossWatch:
         on_lost: Callable[[str, int], None],
         interval_s: float,
         why_over: Callable[[], str | None] = lambda: None,
+        probe: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._probe = probe
         self._looks = looks
         self._on_lost = on_lost
         self._interval_s = interval_s
@@ -80,19 +91,21 @@ class LossWatch:
 
     async def run(self) -> None:
         """Look round and round until cancelled."""
-        is_quiet = True
+        num_quiet = _QUIET_LOOKS
         while True:
             num_lost = self._num_lost()
             num_again = await self.look()
             is_lossy = self._num_lost() > num_lost
-            if is_lossy and is_quiet:
+            if is_lossy and num_quiet >= _QUIET_LOOKS:
                 logger.warning("keys are gone from Redis: writing them again")
-            is_quiet = not is_lossy
+            num_quiet = 0 if is_lossy else num_quiet + 1
             await asyncio.sleep(_PAUSE_S if num_again else self._interval_s)
 
     async def look(self) -> int:
         """Look once at each kind; return how many keys are written again."""
         num_again = 0
+        if self._probe is not None:
+            await self._probe()
         for each in self._looks if self._why_over() is None else ():
             before = each.num_lost
             num_again += await each.look()
@@ -144,6 +157,8 @@ class LostLists:
         self._num_loads_seen = 0
         # Partitions whose lists may be older than those that were written, until one round is over.
         self._doubted: set[int] = set()
+        self._held: set[int] = set()
+        self._pace = LossPace()
         self._mark = mark
         self._find_missing = find_missing
         self._is_caught_up = is_caught_up
@@ -152,17 +167,31 @@ class LostLists:
 
     async def look(self) -> int:
         """Look at the next slice of each partition; mark who is to get a list, return how many."""
+        self._doubt()
         if len(self._queue) >= _SLICE:
             return 0  # Who acts comes first.
-        if self._num_script_loads() != self._num_loads_seen:
-            self._num_loads_seen = self._num_script_loads()
-            self._doubted = set(self._engine.users)
-            self._next_rows.clear()
         num_marked = 0
         for partition in sorted(self._engine.users):
-            if self._is_caught_up(partition):
+            if self._is_caught_up(partition) and not self._pace.rests(partition):
                 num_marked += await self._look_at(partition)
         return num_marked
+
+    def _doubt(self) -> None:
+        """Note the partitions whose lists may be older than those that were written.
+
+        All, where a server is another one; then also those that come to us afterwards: who had them
+        may have died before it wrote them again.
+        """
+        num_loads, held = self._num_script_loads(), set(self._engine.users)
+        is_another = num_loads != self._num_loads_seen
+        if is_another:
+            self._pace.start_anew()
+        if is_another or num_loads > _USUAL_LOADS:
+            come = held if is_another else held - self._held
+            self._doubted = (self._doubted & held) | come
+            for partition in come:
+                self._next_rows.pop(partition, None)
+        self._num_loads_seen, self._held = num_loads, held
 
     async def _look_at(self, partition: int) -> int:
         begin = self._next_rows.get(partition, 0)
@@ -178,7 +207,9 @@ class LostLists:
         if is_missing is None or partition not in self._engine.users:
             return 0
         self._next_rows[partition] = after
-        self.num_lost += int((is_missing & ~is_owed).sum())
+        num_lost = int((is_missing & ~is_owed).sum())
+        self.num_lost += num_lost
+        self._pace.note(partition, num_lost, is_end=not after)
         if partition in self._doubted:
             is_missing = np.ones(len(is_missing), np.bool_)
             if not after:

@@ -15,6 +15,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
+from consumers.loss_pace import LossPace
 from consumers.lost_lists import FindMissing
 from consumers.signal_publisher import SignalPacer
 from consumers.sink_keys import similar_key, tombstone_key
@@ -87,6 +88,7 @@ class LostKeys:
         self._num_loads_seen = num_usual
         # Partitions whose keys may be older than those that were written, until one round is over.
         self._doubted: set[int] = set()
+        self._pace = LossPace()
 
     async def look(self) -> int:
         """Look at the next slice of each partition; write what is missing, return how many."""
@@ -95,7 +97,10 @@ class LostKeys:
             self._num_loads_seen = self._num_script_loads()
             self._doubted = set(self._view.partitions())
             self._next.clear()
+            self._pace.start_anew()
         for partition in self._view.partitions():
+            if self._pace.rests(partition):
+                continue
             begin = self._next.get(partition, 0)
             found = await self._state.run(self._view.slice_from, partition, begin)
             if found is None:
@@ -105,7 +110,9 @@ class LostKeys:
             if is_missing is None or partition not in self._view.partitions():
                 continue
             self._next[partition] = found.after
-            self.num_lost += int(is_missing.sum())
+            num_lost = int(is_missing.sum())
+            self.num_lost += num_lost
+            self._pace.note(partition, num_lost, is_end=not found.after)
             if partition in self._doubted:
                 is_missing = np.ones(len(is_missing), np.bool_)
                 if not found.after:

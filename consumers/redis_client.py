@@ -21,7 +21,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from consumers.security import NO_OPTIONS
+from consumers.security import NO_OPTIONS, invalid_url
 from stream.errors import ConfigurationError, ServerRefused, ServerUnreachable
 
 # What Redis, or the way to it, may do to a call. A cluster's errors are no RedisError.
@@ -66,7 +66,7 @@ def connect_redis(
         client_options: Security, from :func:`consumers.security.redis_options`.
 
     Raises:
-        ConfigurationError: The URL is none.
+        ConfigurationError: The URL is none, or has options that the library does not know.
     """
     options: dict[str, Any] = {
         "socket_timeout": None if read_timeout_ms is None else read_timeout_ms / 1_000,
@@ -80,13 +80,16 @@ def connect_redis(
         if is_cluster:
             return RedisCluster.from_url(url, **options)
         pool = ConnectionPool.from_url(url, **options)
+        pool.connection_class(**pool.connection_kwargs)  # Not connected: for its options alone.
     except ValueError:
         # Neither the URL nor the error is shown: both may hold the password.
+        raise invalid_url() from None
+    except (TypeError, RedisClusterException) as error:
         message = (
-            "HEADWATER_REDIS: expected a URL like redis://host:port/0, it is none; are special "
-            "characters of the password percent-encoded?"
+            f"HEADWATER_REDIS: expected a URL whose database and options redis-py takes, it says: "
+            f"{error}"
         )
-        raise ConfigurationError(message) from None
+        raise ConfigurationError(message) from error
     plain = pool.connection_class
     pool.connection_class = type(f"Packing{plain.__name__}", (_PackingConnection, plain), {})
     return Redis.from_pool(pool)

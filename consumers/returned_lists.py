@@ -3,7 +3,8 @@
 Redis replicates late: a replica that is promoted, or a node that restarts from an old file, may
 hold a list whose erase it never saw. State remembers of an erase a hash only, not the list's key,
 so the keys are scanned, once each time that a server does not know our scripts (it was restarted
-or is another one), and only where a partition of ours remembers an erase at all.
+or is another one) or that partitions come to us (who had them may have died before it scanned), and
+only where a partition of ours remembers an erase at all.
 """
 
 from __future__ import annotations
@@ -60,11 +61,13 @@ class ReturnedLists:
         self.num_lost = 0
         self._num_loads_seen = 0
         self._num_loads_told = 0
+        self._held_seen: set[int] = set()
 
     async def look(self) -> int:
-        """Scan where a server is another one than before; return 0."""
-        num_loads = self._num_script_loads()
-        if num_loads == self._num_loads_seen:
+        """Scan where a server is another one than before, or a partition is new; return 0."""
+        num_loads, held = self._num_script_loads(), set(self._engine.users)
+        self._held_seen &= held
+        if num_loads == self._num_loads_seen and held == self._held_seen:
             return 0
         stones = await self._state.run(self._stones)
         num_found = await self._sink.delete_returned(stones) if stones else 0
@@ -77,7 +80,7 @@ class ReturnedLists:
                     "does. Has its user +scan (docker/redis/users.acl.example)?"
                 )
             return 0
-        self._num_loads_seen = num_loads
+        self._num_loads_seen, self._held_seen = num_loads, held
         if num_found:
             logger.warning("%d lists of erased users had come back, and are deleted", num_found)
         return 0

@@ -109,9 +109,13 @@ def redis_options(security: RedisSecuritySettings, url: str) -> dict[str, Any]:
     """Return the options of a Redis client for this URL; what the URL names itself wins.
 
     Raises:
-        ConfigurationError: Settings and URL contradict each other, or a file cannot be used.
+        ConfigurationError: The URL is none, settings and it contradict each other, or a file
+            cannot be used.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise invalid_url() from None
     options: dict[str, Any] = {}
     password = _password(security.password, security.password_file, _REDIS)
     if password is not None or security.user:
@@ -139,6 +143,14 @@ def redis_options(security: RedisSecuritySettings, url: str) -> dict[str, Any]:
         )
         raise ConfigurationError(message)
     return options
+
+
+def invalid_url() -> ConfigurationError:
+    """Return the error for a URL of Redis that is none; neither it nor its parts are shown."""
+    return ConfigurationError(
+        "HEADWATER_REDIS: expected a URL like redis://host:port/0, it is none; are special "
+        "characters of the password percent-encoded?"
+    )
 
 
 def refuse_unnamed(settings: Settings) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,9 +20,9 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from consumers.crash_points import crash_point, first_half
-from consumers.sink_keys import TRENDING_KEY, list_keys, similar_key
+from consumers.sink_keys import TRENDING_KEY, list_keys, probe_keys, similar_key
 from consumers.sink_replies import RETRYABLE, Reply, WriteReport, reply_of
-from consumers.sink_scripts import ERASE_USER, ERASE_USER_SHA, WRITE_LIST, digest_of
+from consumers.sink_scripts import ERASE_USER, ERASE_USER_SHA, WRITE_LIST, digest_of, renamed
 from state.tombstones import slot_of
 from stream.candidates import RecommendationBatch
 from stream.errors import ConfigurationError
@@ -32,12 +31,14 @@ from stream.versions import version_text
 
 logger = logging.getLogger(__name__)
 
-# One EVALSHA with its arguments: what a pipeline takes.
+# Arguments of an EVALSHA, first the script, one of the two below: sending it gives it its name.
 Command = tuple[bytes | str | int, ...]
+_WRITE, _ERASE = "write", "erase"
 _LIST_BEGIN = b"rec:{"
 _LISTS = _LIST_BEGIN + b"*}"
 # Keys that one SCAN looks at: a fraction of a millisecond of the server.
 _SCANNED = 500
+_OK = {int_code: reply_of(int_code) for int_code in (-1, 0, 1, 2)}
 # What the world may do to a call; anything else is a bug of ours and ends the worker.
 _WORLD = (RedisError, RedisClusterException, OSError, asyncio.TimeoutError)
 
@@ -48,9 +49,8 @@ class RedisSink:
     One instance per worker, used from its event loop by any number of tasks.
 
     Attributes:
-        num_script_loads: How often the server did not know our scripts: once after a first start,
-            then each time it restarted or failed over, perhaps empty. Lists of users who are not
-            dirty may be gone then; whoever owns the state can mark everybody.
+        num_script_loads: How often the server did not know our scripts: once after a start, then
+            each time it restarted or failed over. Any list may be gone or older then.
 
     Args:
         client: From :func:`consumers.redis_client.connect_redis`; without retries of its own.
@@ -98,11 +98,8 @@ class RedisSink:
         self._counts: Counter[str] = Counter()
         self.num_script_loads = 0
         self._is_refusal_told = False
-        # A script of this worker's own: of several workers each must notice a server that is not
-        # the one it wrote to, also when another has loaded scripts there before.
-        write_list = f"-- {secrets.token_hex(8)}\n{WRITE_LIST}"
-        self._write_list_sha = digest_of(write_list)
-        self._scripts = (write_list, ERASE_USER)
+        self._loading = asyncio.Lock()
+        self._write_list_sha = digest_of(renamed(WRITE_LIST))  # Of none that is loaded.
 
     @property
     def counts(self) -> dict[str, int]:
@@ -144,20 +141,18 @@ class RedisSink:
 
     async def erase_all(self, erasures: Sequence[tuple[bytes, str]]) -> WriteReport:
         """Erase several users, given as (user id, version); as :meth:`erase`."""
+        keys = [list_keys(user_id) for user_id, _ in erasures]
+        versions = [version for _, version in erasures]
         return await self._send(
             [
-                ("EVALSHA", ERASE_USER_SHA, 2, stone, key, version, self._retention)
-                for (key, stone), version in (
-                    (list_keys(user_id), version) for user_id, version in erasures
-                )
+                (_ERASE, 2, stone, key, version, self._retention)
+                for (key, stone), version in zip(keys, versions, strict=True)
             ]
         )
 
     async def write_tombstones(self, stones: Sequence[tuple[bytes, str]]) -> WriteReport:
         """Write tombstones, given as (key, version), that Redis lost; no list is touched."""
-        return await self._send(
-            [("EVALSHA", ERASE_USER_SHA, 1, *stone, self._retention) for stone in stones]
-        )
+        return await self._send([(_ERASE, 1, *stone, self._retention) for stone in stones])
 
     async def delete_returned(self, stones: Mapping[int, Mapping[bytes, str]]) -> int | None:
         """Delete the lists of erased users that stand in Redis; return how many are gone.
@@ -179,9 +174,7 @@ class RedisSink:
                 stone = list_keys(key[len(_LIST_BEGIN) : -1])[1]
                 if stone in of_slot:
                     lists.append(key)
-                    erasures.append(
-                        ("EVALSHA", ERASE_USER_SHA, 2, stone, key, of_slot[stone], self._retention)
-                    )
+                    erasures.append((_ERASE, 2, stone, key, of_slot[stone], self._retention))
         except _WORLD:
             return None
         report = await self._send(erasures)
@@ -229,17 +222,7 @@ class RedisSink:
         model = batch.model.encode()
         generated_at = b"%d" % generated_at_ms
         commands: list[Command] = [
-            (
-                "EVALSHA",
-                self._write_list_sha,
-                *key,
-                version,
-                self._ttl,
-                text,
-                generated_at,
-                to,
-                model,
-            )
+            (_WRITE, *key, version, self._ttl, text, generated_at, to, model)
             for key, text, to in zip(keys, texts, batch.events_to_ms.tolist(), strict=True)
         ]
         if is_valid.all():
@@ -284,7 +267,8 @@ class RedisSink:
         has_loaded = False
         while True:
             async with self._slots:
-                answers = await self._execute([commands[index] for index in todo])  # 1.
+                sha = self._write_list_sha
+                answers = await self._execute([commands[index] for index in todo], sha)  # 1.
             failed = []
             for index, answer in zip(todo, answers, strict=True):
                 reply = _OK.get(answer) if type(answer) is int else None
@@ -295,10 +279,12 @@ class RedisSink:
             if not failed:
                 return WriteReport.of(replies, error)
             unknown = [index for index, answer in failed if isinstance(answer, NoScriptError)]
-            error = f"{type(failed[0][1]).__name__}: {str(failed[0][1])[:200]}"
-            if unknown and not has_loaded and await self._load_scripts():  # 2.
-                has_loaded = True
-                attempt -= 1
+            why = failed[0][1]
+            if unknown and not has_loaded:  # 2.
+                refusal = await self._load_scripts(sha)
+                has_loaded, why = refusal is None, refusal or why
+                attempt -= has_loaded
+            error = f"{type(why).__name__}: {str(why)[:200]}"
             may_pass = {index for index, _ in failed if replies[index] in RETRYABLE}
             todo = sorted(may_pass.union(unknown))
             attempt += 1
@@ -309,7 +295,7 @@ class RedisSink:
                 wait_ms = self._backoff_ms * 2 ** (attempt - 1) * (0.5 + self._random_unit())
                 await asyncio.sleep(wait_ms / 1_000)
 
-    async def _execute(self, commands: Sequence[Command]) -> Sequence[object]:
+    async def _execute(self, commands: Sequence[Command], write_list_sha: str) -> Sequence[object]:
         """Run commands; one answer or error per command.
 
         On a cluster there is a pipeline per node: where a node is away, redis-py gives up the
@@ -318,7 +304,7 @@ class RedisSink:
         answers: list[object] = [None] * len(commands)
 
         async def run(part: Sequence[int]) -> None:
-            found = await self._execute_part([commands[index] for index in part])
+            found = await self._execute_part([commands[index] for index in part], write_list_sha)
             for index, answer in zip(part, found, strict=True):
                 answers[index] = answer
 
@@ -334,14 +320,17 @@ class RedisSink:
             async with asyncio.timeout(self._timeout_s):
                 await self._client.initialize()
             cluster: Any = self._client  # Its annotations want keys to be str.
-            for index, (_, _, _, key, *_) in enumerate(commands):
+            for index, (_, _, key, *_) in enumerate(commands):
                 nodes[cluster.get_node_from_key(key).name].append(index)
         except _WORLD:
             return [range(len(commands))]
         return list(nodes.values())
 
-    async def _execute_part(self, commands: Sequence[Command]) -> Sequence[object]:
+    async def _execute_part(
+        self, commands: Sequence[Command], write_list_sha: str
+    ) -> Sequence[object]:
         """Run one pipeline; one answer or error per command, an error of all for all."""
+        names: dict[bytes | str | int, str] = {_WRITE: write_list_sha, _ERASE: ERASE_USER_SHA}
         try:
             async with asyncio.timeout(self._timeout_s):
                 # A cluster's pipeline is never a transaction and says so only by its default.
@@ -349,8 +338,8 @@ class RedisSink:
                     {} if isinstance(self._client, RedisCluster) else {"transaction": False}
                 )
                 pipeline = self._client.pipeline(**options)
-                for command in first_half("mid-pipeline", commands):
-                    pipeline.execute_command(*command)
+                for script, *arguments in first_half("mid-pipeline", commands):
+                    pipeline.execute_command("EVALSHA", names[script], *arguments)
                 answers: list[object] = await pipeline.execute(raise_on_error=False)
                 crash_point("mid-pipeline")
                 crash_point("after-pipeline")
@@ -358,17 +347,39 @@ class RedisSink:
         except _WORLD as error:
             return [error] * len(commands)
 
-    async def _load_scripts(self) -> bool:
-        """Load every script on every primary; False when the server did not take them."""
+    async def _load_scripts(self, unknown_sha: str) -> Exception | None:
+        """Load every script on every primary; return why the server did not take them.
+
+        Args:
+            unknown_sha: What a server did not know, unless another pipeline has loaded since.
+        """
+        async with self._loading:
+            if self._write_list_sha != unknown_sha:
+                return None
+            write_list = renamed(WRITE_LIST)
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    for script in (write_list, ERASE_USER):
+                        await self._client.script_load(script)
+            except _WORLD as error:
+                return error
+            finally:
+                # Also without an answer: a server may have them all the same, and is another one.
+                self._write_list_sha = digest_of(write_list)
+                self.num_script_loads += 1
+            return None
+
+    async def probe(self) -> None:
+        """Notice a server that is another one also where there is nothing to write."""
+        sha = self._write_list_sha
         try:
             async with asyncio.timeout(self._timeout_s):
-                for script in self._scripts:
-                    await self._client.script_load(script)
-        except _WORLD as error:
-            logger.warning("Redis did not take the sink's scripts: %s", type(error).__name__)
-            return False
-        self.num_script_loads += 1
-        return True
+                for key in probe_keys(is_cluster=isinstance(self._client, RedisCluster)):
+                    await self._client.execute_command("EVALSHA", sha, 1, key)
+        except NoScriptError:
+            await self._load_scripts(sha)
+        except _WORLD:
+            return  # Who writes next tells of it.
 
     async def _reconnect(self) -> None:
         """Drop idle connections, so that names resolve again and roles are asked for anew."""
@@ -381,6 +392,3 @@ class RedisSink:
                 await self._client.connection_pool.disconnect(inuse_connections=False)
         except _WORLD as error:
             logger.debug("closing connections to Redis: %s", type(error).__name__)
-
-
-_OK = {int_code: reply_of(int_code) for int_code in (-1, 0, 1, 2)}

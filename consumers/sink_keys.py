@@ -26,6 +26,15 @@ def similar_key(item_id: bytes) -> bytes:
     return b"sim:{%b}" % item_id
 
 
+def probe_keys(*, is_cluster: bool) -> list[bytes]:
+    """Return keys that every node has one of, up to sixteen nodes of whole ranges of slots.
+
+    >>> probe_keys(is_cluster=False), len(probe_keys(is_cluster=True))
+    ([b'rec:trending'], 16)
+    """
+    return [b"rec:{%b}" % tag for tag in slot_tags()[::1024]] if is_cluster else [TRENDING_KEY]
+
+
 @cache
 def slot_tags() -> tuple[bytes, ...]:
     """Return one short string per slot: the smallest decimal number whose CRC16 falls into it.

@@ -6,6 +6,7 @@ integer; whatever else comes back is an error of the server (``sink_replies.Repl
 
 from __future__ import annotations
 
+import secrets
 from hashlib import sha1
 
 # Replies of both scripts.
@@ -17,7 +18,9 @@ BLOCKED = -1  # The user was erased after the list was made.
 # KEYS: list[, tombstone]. ARGV: version, ttl_ms, items, generated_at, events_to, model. These keys
 # are ours: whatever else somebody put there is replaced, or one key would hold up every list. (Not
 # deleted blindly: after a DEL a full server takes writes that it should refuse.)
+# Without arguments it does nothing: so one asks a server whether it knows the script.
 WRITE_LIST = """
+if not ARGV[1] then return 2 end
 if KEYS[2] then
   local kind = redis.call('TYPE', KEYS[2]).ok
   if kind ~= 'string' and kind ~= 'none' then redis.call('DEL', KEYS[2]) end
@@ -60,6 +63,16 @@ def digest_of(script: str) -> str:
     """Return the name under which ``EVALSHA`` knows a script."""
     # Redis names scripts by SHA-1; nothing here relies on it being hard to collide.
     return sha1(script.encode(), usedforsecurity=False).hexdigest()
+
+
+def renamed(script: str) -> str:
+    """Return the same script, with a name that no server knows yet.
+
+    A server that does not know a worker's own script is not the one that it wrote to last: every
+    worker must notice, also when another one has loaded its script there, and also where a server
+    fails over and back, for a server knows its scripts still after its time as a replica.
+    """
+    return f"-- {secrets.token_hex(8)}\n{script}"
 
 
 ERASE_USER_SHA = digest_of(ERASE_USER)

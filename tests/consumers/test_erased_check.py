@@ -66,6 +66,13 @@ def test_a_snapshot_is_judged_by_what_it_has_read(
     assert _look_at_snapshots(settings, b"carla", erased).status == "none"
 
 
+def test_a_user_who_stays_may_have_an_erase_that_does_not_count(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    store = make_snapshot_store(settings)
+    store.write("users", 0, 11, arrays_of(b"ann"), {}, generation=0)
+    assert "was it late, a duplicate?" in _look_at_snapshots(settings, b"ann", GONE).text
+
+
 @pytest.mark.parametrize("damage", ["broken", "of another schema"])
 def test_a_snapshot_that_cannot_be_read_is_not_taken_for_one_without_the_user(
     tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch

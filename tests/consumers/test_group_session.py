@@ -111,24 +111,6 @@ def test_without_a_lease_no_list_is_written_and_all_are_reported_as_not_written(
     assert accepted.counts == {"accepted": 2} and written == [2] and leased.num_fenced == 2
 
 
-@pytest.mark.parametrize(
-    ("num_taken", "num_stale", "num_told"), [(0, 40, 1), (150, 20, 1), (0, 18, 0), (400, 40, 0)]
-)
-def test_lists_that_redis_takes_for_older_ones_are_told_once_where_they_are_many(
-    num_taken: int, num_stale: int, num_told: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    replies = [Reply.ACCEPTED] * (num_taken // 2) + [Reply.STALE] * (num_stale // 2)
-
-    async def write(batch: RecommendationBatch, *, generated_at_ms: int) -> WriteReport:
-        return WriteReport.of(replies * len(batch))
-
-    leased = LeasedWrite(write, why_over=lambda: None)
-    asyncio.run(leased(lists_of(1), generated_at_ms=1))
-    asyncio.run(leased(lists_of(1), generated_at_ms=2))
-    assert [each.levelname for each in caplog.records] == ["ERROR"] * num_told
-    assert caplog.text.count("was HEADWATER_EPOCH lowered") == num_told
-
-
 @pytest.mark.kafka
 def test_of_two_workers_of_one_name_the_older_ends_and_the_newer_goes_on(
     kafka: str, topic: MakeTopic, tmp_path: Path

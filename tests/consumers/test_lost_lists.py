@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -49,10 +51,12 @@ class Looks:
         self.looked: list[bytes] = []
         self.queue = RefreshQueue(max_users=1000)
         self.num_script_loads = 0
+        self.is_another_server = False
         self.ledger = FreshnessLedger(max_events=10)
         self.num_counted = 0.0
         self._missing = missing
         self._engine, self._ttl_ms = engine, ttl_ms
+        self.before_look: Callable[[int], None] = lambda number: None
 
     def look(self, times: int) -> list[int]:
         thread = WorkThread("state")
@@ -70,15 +74,24 @@ class Looks:
 
         registry = MetricsRegistry()
         metering = Metering(registry, topic="interactions")
-        watch = LossWatch([lists], on_lost=metering.on_lost, interval_s=0.0)
+        watch = LossWatch(
+            [lists], on_lost=metering.on_lost, interval_s=0.0, probe=self._probe_server
+        )
 
         async def run() -> list[int]:
-            return [await watch.look() for _ in range(times)]
+            found = []
+            for number in range(times):
+                self.before_look(number)
+                found.append(await watch.look())
+            return found
 
         found = asyncio.run(run())
         thread.close()
         self.num_counted = registry.value(metrics.LOST_KEYS, kind="rec")
         return found
+
+    async def _probe_server(self) -> None:
+        self.num_script_loads += self.is_another_server
 
     def _mark(self, users: DirtyUsers) -> None:
         self.marked.extend(users.user_ids)
@@ -133,6 +146,32 @@ def test_a_server_that_forgot_our_scripts_gets_every_list_again_once(engine: Eng
     assert looks.look(8) == [64, 64, 64, 9, 0, 0, 0, 0]
     assert sorted(looks.marked) == sorted(EVERYBODY)
     assert looks.num_counted == 0  # They stand there, but may be older.
+
+
+@pytest.mark.parametrize(("num_loads", "marked"), [(1, []), (2, sorted(EVERYBODY))])
+def test_a_partition_that_comes_after_a_server_changed_gets_every_list_again(
+    engine: Engine, num_loads: int, marked: list[bytes]
+) -> None:
+    """Who had it may have died with that server. A worker's start alone says nothing of it."""
+    users = dict(engine.users)
+    moving = cast("Engine", SimpleNamespace(users={}))
+    looks = Looks(moving, set())
+    looks.num_script_loads = num_loads
+    looks.before_look = lambda number: moving.users.update(users if number == 1 else {})
+    looks.look(7)
+    assert sorted(looks.marked) == marked
+
+
+def test_another_server_with_older_lists_is_noticed_though_none_is_missing(engine: Engine) -> None:
+    looks = Looks(engine, set())
+    looks.is_another_server = True
+    assert looks.look(1) == [64]
+
+
+def test_lists_that_are_gone_round_after_round_are_not_written_without_end(engine: Engine) -> None:
+    """As of a Redis that evicts one for each that it is given: a rest after three whole rounds."""
+    looks = Looks(engine, EVERYBODY)
+    assert looks.look(16) == [64, 64, 64, 9] * 3 + [64, 0, 0, 0]
 
 
 def test_where_redis_does_not_answer_the_same_users_are_looked_at_again(engine: Engine) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
+from typing import ClassVar, cast
 
 import pytest
 from redis import Redis
@@ -111,6 +113,27 @@ def test_a_server_that_lets_nobody_scan_is_told_of_once_and_asked_again(
 
     assert asyncio.run(run()) == 4
     assert sum("+scan" in each.message for each in caplog.records) == 1
+
+
+def test_a_partition_that_comes_is_looked_at_too(engine: Engine, state: WorkThread) -> None:
+    """Who had it may have died before it scanned the server that was promoted."""
+
+    class Counting:
+        found: ClassVar[list[int]] = []
+
+        async def delete_returned(self, stones: Mapping[int, object]) -> int | None:
+            self.found.append(len(stones))
+            return 0
+
+    async def run() -> list[int]:
+        moving = cast("Engine", SimpleNamespace(users={}))
+        look = make_look(moving, state, Counting(), [1])  # type: ignore[arg-type]
+        for users in ({}, engine.users, engine.users, {}, engine.users):
+            moving.users = dict(users)
+            await look.look()
+        return Counting.found
+
+    assert asyncio.run(run()) == [3, 3]
 
 
 def test_where_nobody_was_erased_nobody_scans(state: WorkThread) -> None:

@@ -181,6 +181,74 @@ def test_every_worker_notices_a_server_that_forgot_its_scripts(redis, redis_url)
     assert asyncio.run(run()) == [2, 2]
 
 
+def test_a_user_who_may_not_load_scripts_is_told_so(redis, redis_url):
+    redis.acl_setuser("poor", enabled=True, nopass=True, keys="*", commands=["+@all", "-script"])
+    url = redis_url.replace("//", "//poor:any@")
+    report = with_sink(url, lambda sink: sink.write(batch_of([b"u1"]), generated_at_ms=1))
+    redis.acl_deluser("poor")
+    assert report.is_outage and "NoPermissionError" in report.error and "script" in report.error
+
+
+def test_a_server_that_fails_over_and_back_is_noticed_each_time(redis_server):
+    """A server knows scripts still that were loaded before its time as a replica."""
+    first, second = redis_server(), redis_server()
+
+    async def use(sink):
+        await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        first_life = sink._client
+        sink._client = connect_redis(second.url)
+        await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        await sink._client.aclose()
+        sink._client = first_life
+        await sink.write(batch_of([b"u1"], next_offset=11), generated_at_ms=1)
+        return sink.num_script_loads
+
+    assert with_sink(first.url, use, max_attempts=1) == 3
+
+
+def test_a_server_that_took_scripts_without_an_answer_is_noticed_all_the_same(redis, redis_url):
+    """Else it knows them the next time, and passes for the server of before."""
+
+    async def use(sink):
+        load = sink._client.script_load
+
+        async def cut_off(script):
+            await load(script)
+            raise ConnectionError
+
+        sink._client.script_load = cut_off
+        await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+        sink._client.script_load = load
+        report = await sink.write(batch_of([b"u1"], next_offset=11), generated_at_ms=1)
+        return kinds(report), sink.num_script_loads
+
+    assert with_sink(redis_url, use, max_attempts=1) == ([Reply.ACCEPTED], 1)
+
+
+def test_who_writes_nothing_notices_another_server_too(redis, redis_url):
+    async def use(sink):
+        for _ in range(2):
+            await sink.write(batch_of([b"u1"]), generated_at_ms=1)
+            before = redis.hgetall("rec:{u1}"), redis.dbsize()
+            redis.script_flush()
+            await sink.probe()
+            await sink.probe()
+            assert (redis.hgetall("rec:{u1}"), redis.dbsize()) == before
+        return sink.num_script_loads
+
+    assert with_sink(redis_url, use) == 3
+
+
+def test_writes_at_once_load_scripts_once(redis, redis_url):
+    async def use(sink):
+        batches = [batch_of([b"u%d" % number]) for number in range(8)]
+        reports = await asyncio.gather(*(sink.write(batch, generated_at_ms=1) for batch in batches))
+        return [kinds(report) for report in reports], sink.num_script_loads
+
+    found = with_sink(redis_url, use, max_attempts=1, max_pipelines=8)
+    assert found == ([[Reply.ACCEPTED]] * 8, 1)
+
+
 def test_an_outage_is_reported_and_never_raised(redis_server):
     server = redis_server()
 
