@@ -252,5 +252,7 @@ class SlabHandlers:
             self._erase([(user_id, offset) for user_id, offset, _ in folded.erased])
             self._forget_erased(partition, folded)
         self._offer(folded.dirty)
-        if self._ownership.is_caught_up(self._interactions, partition):
+        # A fold may end when its partition is already given up: no list is made of it then.
+        is_ours = (self._interactions, partition) in self._ownership.assigned
+        if is_ours and self._ownership.is_caught_up(self._interactions, partition):
             self._release(partition)

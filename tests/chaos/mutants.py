@@ -30,8 +30,7 @@ from state.event_ids import EventIds, expire_event_ids
 from state.frame_columns import FrameColumns
 from state.user_partition import UserPartition
 from stream import frames
-from tests.chaos.simulated_worker import BUGS
-from tests.chaos.simulated_world import Violation
+from tests.chaos.simulated_world import BUGS, Violation
 from tests.chaos.simulation import Simulation
 
 _MAX_SEEDS = 300

@@ -25,7 +25,7 @@ from local.kafka import KafkaServer
 from local.redis import RedisServer
 from tests.chaos.judgement import judge_never_seen, judge_samples, settle
 from tests.chaos.report import Result, commit_of_checkout, line, put_row, row
-from tests.chaos.scenarios import FULL, QUICK, NotPlayable, Scenario, all_scenarios
+from tests.chaos.scenarios import FULL, LONG, QUICK, NotPlayable, Scenario, all_scenarios
 from tests.chaos.versions import EQUAL_FORMATS
 from tests.chaos.world import World
 
@@ -103,12 +103,17 @@ def play_in(
 
 
 def chosen(arguments: argparse.Namespace) -> list[Scenario]:
-    """Return the scenarios to play."""
+    """Return the scenarios to play, or to name; those that take long are played by name alone."""
     found = all_scenarios()
     if arguments.only:
-        return [s for s in found if str(s.number) in arguments.only or s.name in arguments.only]
+        return [each for each in found if any(_is_meant(each, word) for word in arguments.only)]
     tiers = (QUICK, FULL) if arguments.all else (QUICK,)
-    return [s for s in found if s.tier in tiers]
+    return [s for s in found if s.tier in tiers or (arguments.all and arguments.list)]
+
+
+def _is_meant(scenario: Scenario, word: str) -> bool:
+    is_by_number = scenario.tier != LONG and word == str(scenario.number)
+    return is_by_number or word == scenario.name
 
 
 def machine() -> str:
@@ -120,7 +125,12 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.run", description=__doc__)
     parser.add_argument("--all", action="store_true", help="every scenario, not the quick tier")
-    parser.add_argument("--only", action="append", default=[], help="a number or a name; repeats")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        help="a number (of those that take long only a name is taken) or a name; repeats",
+    )
     parser.add_argument("--seed", type=int, help="as a line names it; drawn where not given")
     parser.add_argument(
         "--again",
@@ -137,8 +147,12 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--table", type=Path, help="page whose rows are written anew")
     parser.add_argument("--machine", default=machine(), help="said above the table")
     parser.add_argument("--keep", type=Path, help="folder for logs and data, which then stay")
-    parser.add_argument("--list", action="store_true", help="name the scenarios and end")
-    return parser.parse_args(words)
+    parser.add_argument("--list", action="store_true", help="name them and end; --all: every one")
+    arguments = parser.parse_args(words)
+    for word in arguments.only:
+        if not any(_is_meant(each, word) for each in all_scenarios()):
+            parser.error(f"expected a scenario's number or name, came {word!r}: --all --list")
+    return arguments
 
 
 def main(words: Sequence[str]) -> int:

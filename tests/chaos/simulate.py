@@ -11,7 +11,7 @@ import time
 from collections import Counter
 
 import consumers  # noqa: F401  (first: it points numba at the cache of these sources)
-from tests.chaos.simulated_worker import BUGS
+from tests.chaos.simulated_world import BUGS
 from tests.chaos.simulation import Simulation
 
 

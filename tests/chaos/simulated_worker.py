@@ -25,6 +25,7 @@ from stream.rerank import RerankLimits
 from stream.routing import HEADER_FROM
 from stream.slab import Slab
 from stream.sources import RetrievalLimits
+from tests.chaos.simulated_lists import Lists
 from tests.chaos.simulated_world import (
     ITEMS,
     KEYS,
@@ -39,19 +40,6 @@ from tests.chaos.simulated_world import (
 )
 
 Steps = Iterator[str | None]
-# What may be planted in the protocol; each must be caught.
-BUGS = (
-    "ack before fold",
-    "snapshot before frames are acknowledged",
-    "no watermark",
-    "commit before durable",
-    "snapshot is torn",
-    "frames overtake",
-    "copies counted twice",
-    "rejects after the snapshot",
-    "rejects sent twice",
-    "restore forgets what was emitted",
-)
 LIMITS = UserLimits(max_users=64, max_items=64, max_event_ids=256, max_history=6)
 
 
@@ -115,6 +103,7 @@ class Worker:
         ]
         self._open: dict[int, deque[_Sent]] = {}
         self._acknowledged: dict[int, int] = {}
+        self.lists = Lists(self, world.redis, world.tick)
         self.tasks: dict[str, Steps] = {
             "users": self._fold_users(),
             "items": self._fold_items(),
@@ -122,6 +111,8 @@ class Worker:
             "signals": self._read_signals(),
             "snapshots": self._snapshot_some(),
             "commits": self._commit_some(),
+            "lists": self.lists.write(),
+            "erasures": self.lists.erase(),
         }
 
     # What the scheduler asks.
@@ -143,7 +134,8 @@ class Worker:
             for kind, partition in self.assigned
             if kind == USERS
         )
-        return is_folded and is_sent and not any(self._outboxes) and not self._unsent
+        is_quiet = not any(self._outboxes) and not self._unsent
+        return is_folded and is_sent and is_quiet and self.lists.is_idle()
 
     def in_flight(self) -> list[tuple[int, bytes]]:
         """Return the frames that a dying worker may have on the wire: one per destination."""
@@ -178,7 +170,8 @@ class Worker:
                 yield None
                 shard.tables.next_offset = begin
             folded = self.pipeline.fold_interactions(slab)
-            yield "after fold"
+            self.lists.mark(partition, folded)
+            yield "after mark"
             late_rejects = self.bug == "rejects after the snapshot"
             if not late_rejects:
                 yield from self._send_rejects(life, partition, folded)
@@ -248,7 +241,7 @@ class Worker:
             is_higher = bool((items.watermarks >= before).all())
             demand(is_higher or self.bug == "no watermark", "a watermark went back")
             yield "after item fold"
-            if self.draw.random() < 0.4:
+            if self.draw.random() < 0.7:
                 yield from self._send_signals(partition)
 
     def _send_signals(self, partition: int) -> Steps:
@@ -297,13 +290,14 @@ class Worker:
         if held.durable == next_offset:
             return
         held.is_saving = True
+        owed = self.lists.owed(key[1]) if key[0] == USERS else None
         if self.bug == "commit before durable":
             held.durable = next_offset
         yield "after copy of the arrays"
         if key[0] == USERS and self.bug != "snapshot before frames are acknowledged":
             while self._acknowledged.get(key[1], 0) < next_offset:
                 yield None
-        snapshot = Snapshot(next_offset, max(self.generation, 0), arrays)
+        snapshot = Snapshot(next_offset, max(self.generation, 0), arrays, owed)
         if self.bug == "snapshot is torn" and key in self.held:
             _, torn = self._copy(key)
             names = sorted(torn)[len(torn) // 2 :]
@@ -350,6 +344,7 @@ class Worker:
         """Give everything up gracefully, then join the group that rebalances."""
         leaving = {*self.assigned}
         self.assigned = set()
+        self._tell(leaving)
         for key in KEYS:
             if key in leaving:
                 yield from self.snapshot(key)
@@ -359,18 +354,27 @@ class Worker:
     def take(self, assigned: set[Key], generation: int) -> Steps:
         """Drop what moved away, restore what is not in memory, go on with it."""
         self.generation = generation
+        ends = {key[1]: self.world.end(key) for key in assigned if key[0] == USERS}
         for key in KEYS:
             if key in self.held and key not in assigned:
                 del self.held[key]
                 (self.engine.users if key[0] == USERS else self.engine.items).pop(key[1])
                 if key[0] == ITEMS:
                     self._unsent.pop(key[1], None)
+                else:
+                    self.lists.refresh.drop(key[1])
         yield "after retain"
         for key in KEYS:
             if key in assigned and key not in self.held:
                 self._load(key)
                 yield "after restore"
-        self.assigned = assigned
+        self.assigned, self.lists.ends = assigned, ends
+        self._tell(assigned)
+
+    def _tell(self, keys: set[Key]) -> None:
+        for kind, partition in sorted(keys):
+            if kind == USERS:
+                self.lists.assign(partition)
 
     def _load(self, key: Key) -> None:
         kind, partition = key
@@ -384,6 +388,7 @@ class Worker:
                     shard.tables.emitted[:] = shard.tables.next_offset
             self._open[partition] = deque()
             self._acknowledged[partition] = shard.tables.next_offset
+            self.lists.open(partition, None if snapshot is None else snapshot.owed)
         else:
             items = self.engine.open_items(partition)
             if snapshot is not None:

@@ -16,8 +16,9 @@ from itertools import chain
 
 from state.frame_columns import HoleFound
 from stream.digests import Digests
-from tests.chaos.simulated_worker import BUGS, Steps, Worker
+from tests.chaos.simulated_worker import Steps, Worker
 from tests.chaos.simulated_world import (
+    BUGS,
     EFFECTS,
     Violation,
     World,
@@ -36,6 +37,8 @@ _RESUME = 0.015
 _NOTICE = 0.02  # a zombie learns that it is one
 _START = 0.004
 _MOVE = 0.004
+_REDIS = 0.01  # it goes, or comes back
+_REDIS_BACK = 0.02  # once all else is healed
 _LATE_FRAME = 0.02
 _KICK = 0.01
 _MAX_WORKERS = 3
@@ -80,6 +83,8 @@ class Simulation:
             self._heal()
             while not self._is_at_rest():
                 self._advance()
+                if self.draw.random() < _REDIS_BACK:
+                    self.world.redis.is_away = False
                 demand(self.num_steps < _MAX_STEPS, "the workers do not come to rest")
             return check_rest(self.world, self.workers, is_thorough=self.seed % 8 == 0)
         except (AssertionError, HoleFound, ValueError, KeyError) as error:
@@ -129,6 +134,7 @@ class Simulation:
             (_RESUME, self._resume),
             (_START, self._start),
             (_MOVE, self._open_rebalance),
+            (_REDIS, self._turn_redis),
         ):
             if chance < share:
                 harm()
@@ -166,6 +172,9 @@ class Simulation:
     def _resume(self) -> None:
         for worker in self.workers.values():
             worker.is_paused = False
+
+    def _turn_redis(self) -> None:
+        self.world.redis.is_away = not self.world.redis.is_away
 
     # The group.
 
@@ -229,6 +238,7 @@ class Simulation:
                 self.crashes["everything"] += 1
                 self._crash(worker)
         self._resume()
+        self.world.redis.is_away = self.draw.random() < 0.5
         if not self.workers:
             self._start()
         self._open_rebalance()

@@ -15,12 +15,14 @@ from tests.chaos.comparison import check
 from tests.chaos.frame_log import deduplicated, told_to
 from tests.chaos.oracle import Oracle
 from tests.chaos.oracle_users import UserRules
+from tests.chaos.simulated_lists import check_lists
 from tests.chaos.simulated_worker import LIMITS, Worker, make_pipeline
 from tests.chaos.simulated_world import (
     ITEMS,
     KEYS,
     NUM_ITEM_PARTITIONS,
     NUM_PARTITIONS,
+    USER_IDS,
     USERS,
     World,
     demand,
@@ -33,8 +35,9 @@ def check_rest(world: World, workers: Mapping[str, Worker], *, is_thorough: bool
     1. every partition has one owner, who holds it; 2. committed <= durable <= applied;
     3. verdicts, state and pairs are those of an undisturbed run; 4. each reject is a dead letter,
     once of each owner who read it; 5. each misrouted record has come home; 6. every item's newest
-    signal says what its owner knows; 7. now and then: the undisturbed run and the frames are what
-    the oracle says.
+    signal says what its owner knows; 7. each list in Redis is of its user's newest state, and of
+    who is gone there is none; 8. now and then: the undisturbed run and the frames are what the
+    oracle says.
     """
     pipeline = make_pipeline()
     rejects = _fold_undisturbed(world, pipeline)
@@ -59,7 +62,8 @@ def check_rest(world: World, workers: Mapping[str, Worker], *, is_thorough: bool
     twice = [each for each, times in Counter(world.dead_letters).items() if times > 1]
     demand(not twice, f"sent twice in one life of a partition: {twice}")
     _check_signals(world, workers)  # 6
-    if is_thorough:  # 7
+    check_lists(world.redis, expected, USER_IDS)  # 7
+    if is_thorough:  # 8
         _check_against_the_oracle(world, expected)
     return whole
 

@@ -24,7 +24,7 @@ from tests.chaos.oracle_records import LogRecord, partition_of, read_interaction
 from tests.chaos.probes import ListProbe, WorkerProbe, durable_offsets
 from tests.chaos.report import BEGIN, END, Result, line, put_row, row
 from tests.chaos.run import chosen, parse
-from tests.chaos.scenarios import QUICK, NotPlayable, Scenario, all_scenarios
+from tests.chaos.scenarios import LONG, QUICK, NotPlayable, Scenario, all_scenarios
 from tests.chaos.scenarios_versions import MIX
 from tests.chaos.verdicts import INVARIANTS, Verdicts
 from tests.chaos.versions import (
@@ -61,6 +61,19 @@ def test_names_are_unique_and_the_quick_tier_is_whole() -> None:
     assert {2, 4, 5, 7, 8, 10, 15, 17} <= {each.number for each in chosen(parse([]))}
     assert {each.number for each in chosen(parse(["--all"]))} > {1, 3, 6, 9, 14, 16, 18, 19, 20}
     assert [each.number for each in chosen(parse(["--only", "17"]))] == [17]
+
+
+def test_an_hour_is_played_by_name_alone_and_a_name_of_none_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert [each.name for each in chosen(parse(["--only", "20"]))] == ["soak, random faults"]
+    named = chosen(parse(["--only", "soak, random faults, 1 h"]))
+    assert [each.tier for each in named] == [LONG]
+    assert chosen(parse(["--all", "--list"])) == all_scenarios()
+    for word in ("broker kiled", "21", ""):
+        with pytest.raises(SystemExit, match="2"):
+            parse(["--only", "17", "--only", word])
+        assert f"came {word!r}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("field", ["wrong_keys", "lost", "invariant"])

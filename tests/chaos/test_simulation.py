@@ -11,8 +11,7 @@ from collections import Counter
 
 import pytest
 
-from tests.chaos.simulated_worker import BUGS
-from tests.chaos.simulated_world import EFFECTS, Violation
+from tests.chaos.simulated_world import BUGS, EFFECTS, Violation
 from tests.chaos.simulation import Simulation
 
 _SEEDS = int(os.environ.get("SIMULATION_SEEDS", "1000"))

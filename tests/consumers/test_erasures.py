@@ -147,3 +147,15 @@ def test_what_waits_travels_in_a_snapshot_and_the_later_erase_wins():
         b"u1": erase_version(epoch=3, offset=9),
         b"\xff}{": erase_version(epoch=3, offset=8),
     }
+
+
+def test_who_is_erased_anew_while_the_first_erase_is_written_waits_on():
+    async def run():
+        erasures = waiting_erasures()
+        erasures.add([(b"u1", 7), (b"u2", 8)])
+        under_way = list(erasures._waiting.items())
+        erasures.add([(b"u1", 9)])
+        erasures._settle(under_way, WriteReport.of([Reply.ACCEPTED] * 2))
+        return dict(erasures._waiting)
+
+    assert asyncio.run(run()) == {b"u1": erase_version(epoch=3, offset=9)}

@@ -14,6 +14,7 @@ from redis import Redis
 from consumers.configuration import make_engine, make_pipeline
 from consumers.group_session import GroupSession
 from consumers.loops import WorkerLoops, trending_of
+from consumers.lost_lists import LossWatch
 from consumers.redis_client import connect_redis
 from consumers.similar_writer import SimilarWriter
 from consumers.sink import RedisSink
@@ -74,11 +75,18 @@ def test_trending_is_dated_by_the_newest_of_any_partition() -> None:
 
 
 class Outage:
-    """A sink that takes no similar items while ``is_away``."""
+    """A sink that takes no similar items while ``is_away``; the trending list it only counts."""
 
     def __init__(self) -> None:
         self.is_away = False
         self.written: list[bytes] = []
+        self.num_trending = 0
+
+    async def write_trending(
+        self, batch: RecommendationBatch, *, generated_at_ms: int
+    ) -> WriteReport:
+        self.num_trending += 1
+        return WriteReport.of([Reply.ACCEPTED])
 
     async def write_similar(
         self, batch: RecommendationBatch, *, generated_at_ms: int
@@ -106,6 +114,7 @@ def loops_of(engine: Engine, session: GroupSession, state: WorkThread, **given: 
     owner: Any = SimpleNamespace(assigned={("item-deltas", 0)})
     none: Any = None
     options: dict[str, Any] = {"publisher": none, "sink": none, "similar": none}
+    options["trending_interval_s"] = 3_600
     return WorkerLoops(
         pipeline=make_pipeline(Settings(), engine),
         state=state,
@@ -117,7 +126,6 @@ def loops_of(engine: Engine, session: GroupSession, state: WorkThread, **given: 
         snapshot_interval_s=3_600,
         signals_interval_s=0.0,
         signals_per_s=1_000,
-        trending_interval_s=3_600,
         slate_size=10,
         pacers={},
         losses=none,
@@ -127,6 +135,32 @@ def loops_of(engine: Engine, session: GroupSession, state: WorkThread, **given: 
         kafka_timeout_s=30.0,
         ends=none,
         **{**options, **given},
+    )
+
+
+def engine_with_items() -> Engine:
+    """Return an engine that owns thirty items, all of them news."""
+    settings = Settings(topics={"partitions": 1, "item_partitions": 1})
+    engine = make_engine(settings)
+    lines = [event(number, user_id="u1", item_id=f"i{number}") for number in range(30)]
+    engine.open_users(0), engine.open_items(0)
+    pipeline = make_pipeline(settings, engine)
+    for _, frame in pipeline.fold_interactions(Slab.from_values(lines)).frames:
+        pipeline.fold_item_deltas(Slab.from_values([frame], topic="item-deltas"))
+    return engine
+
+
+def similar_writer(
+    engine: Engine, session: GroupSession, state: WorkThread, sink: Outage, loops: WorkerLoops
+) -> SimilarWriter:
+    return SimilarWriter(
+        engine=engine,
+        state=state,
+        write=sink.write_similar,
+        pacers=loops._pacers,
+        why_over=session.why_over,
+        wall_ms=lambda: 1,
+        tick_s=0.0,
     )
 
 
@@ -141,26 +175,11 @@ def test_similar_items_that_redis_did_not_take_are_written_after_the_outage(
     state: WorkThread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("consumers.similar_writer._PAUSE_S", 0.0)
-    settings = Settings(topics={"partitions": 1, "item_partitions": 1})
-    engine = make_engine(settings)
-    lines = [event(number, user_id="u1", item_id=f"i{number}") for number in range(30)]
-    engine.open_users(0), engine.open_items(0)
-    pipeline = make_pipeline(settings, engine)
-    for _, frame in pipeline.fold_interactions(Slab.from_values(lines)).frames:
-        pipeline.fold_item_deltas(Slab.from_values([frame], topic="item-deltas"))
-    session = GroupSession(timeout_s=60.0)
+    engine, session = engine_with_items(), GroupSession(timeout_s=60.0)
     session.renew(session.now_s())
     sink, publisher = Outage(), Publisher()
     loops = loops_of(engine, session, state, publisher=publisher)
-    writer = SimilarWriter(
-        engine=engine,
-        state=state,
-        write=sink.write_similar,
-        pacers=loops._pacers,
-        why_over=session.why_over,
-        wall_ms=lambda: 1,
-        tick_s=0.0,
-    )
+    writer = similar_writer(engine, session, state, sink, loops)
 
     async def scenario() -> None:
         sink.is_away = True
@@ -180,20 +199,57 @@ def test_similar_items_that_redis_did_not_take_are_written_after_the_outage(
     assert sorted(set(sink.written)) == sorted(publisher.keys)
 
 
-def test_without_a_lease_no_signal_is_published(state: WorkThread) -> None:
-    engine = make_engine(Settings())
-    publisher = Publisher()
-    loops = loops_of(engine, GroupSession(timeout_s=60.0), state, publisher=publisher)
+class Looks:
+    """Counts how often somebody looked for what Redis lost."""
+
+    kind = "rec"
+    num_lost = 0
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def look(self) -> int:
+        self.count += 1
+        return 0
+
+
+def test_without_a_lease_nothing_is_written_for_others_and_with_one_it_is(
+    state: WorkThread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.similar_writer._PAUSE_S", 0.0)
+    engine, session = engine_with_items(), GroupSession(timeout_s=3_600.0)
+    sink, publisher, looks = Outage(), Publisher(), Looks()
+    loops = loops_of(
+        engine, session, state, publisher=publisher, sink=sink, trending_interval_s=0.0
+    )
+    losses = LossWatch([looks], on_lost=lambda *_: None, interval_s=0.0, why_over=session.why_over)
+    writer = similar_writer(engine, session, state, sink, loops)
+
+    async def a_while() -> tuple[int, int, int, int]:
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        return len(publisher.keys), len(sink.written), sink.num_trending, looks.count
 
     async def scenario() -> None:
-        task = asyncio.create_task(loops._signals())
-        for _ in range(3):
-            await asyncio.sleep(0.02)
-        assert not task.done()
-        task.cancel()
+        parts = (loops._signals(), loops._trending(), losses.run(), writer.run())
+        tasks = [asyncio.create_task(part) for part in parts]
+        assert await a_while() == (0, 0, 0, 0)
+        sink.is_away = True  # So that similar items are still owed when the lease ends.
+        session.renew(session.now_s())
+        while len(publisher.keys) < 30 or not (sink.num_trending and looks.count):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        session.end()
+        before = await a_while()  # What was under way.
+        sink.is_away = False
+        assert await a_while() == before and sink.written == []
+        session.renew(session.now_s())
+        while len(set(sink.written)) < 30:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in tasks)
+        for task in tasks:
+            task.cancel()
 
     asyncio.run(scenario())
-    assert publisher.keys == [] and not loops._pacers
 
 
 @pytest.mark.parametrize("of", ["the group", "the logs"])
