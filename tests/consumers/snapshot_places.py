@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.asyn import sync
 from moto.server import ThreadedMotoServer
 
 from consumers.snapshots import SnapshotStore
@@ -71,7 +72,11 @@ def s3(tmp_path: Path) -> Iterator[Place]:
             yield Place(f"s3://{bucket}/snapshots")
         finally:
             # Instances are cached by their arguments: the next server has another address.
-            fsspec.get_filesystem_class("s3").clear_instance_cache()
+            s3_class = fsspec.get_filesystem_class("s3")
+            for objects in s3_class._cache.values():
+                # Its finaliser gives it a tenth of a second, and leaves sockets open after that.
+                sync(objects.loop, objects._s3creator.__aexit__, None, None, None, timeout=30)
+            s3_class.clear_instance_cache()
             server.stop()
 
 

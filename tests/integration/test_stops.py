@@ -20,7 +20,7 @@ from stream.frames import VERSION as FRAMES
 from stream.signals import VERSION as SIGNALS
 from tests.consumers.kafka_calls import recreate
 from tests.integration.conftest import Deploy
-from tests.integration.workers import Deployment, WorkerProcess, until
+from tests.integration.workers import WorkerProcess, until
 from tests.wire_logs import wire_log
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis]
@@ -229,31 +229,27 @@ def test_signals_of_other_settings_end_a_worker_with_a_line_and_a_null_one_does_
 def test_a_worker_that_the_group_does_not_take_ends_with_a_line(deploy: Deploy) -> None:
     """Before an assignment nobody fetches, so that nobody would hear what aiokafka keeps."""
     deployment = deploy(partitions=1)
+    hasty = deployment.start(WORKER__SESSION_TIMEOUT_S=1)
+    ends_outside(hasty, "HEADWATER_WORKER__SESSION_TIMEOUT_S")  # It made the topic.
     with closing(
         KafkaConsumer(
             deployment.interactions,
             bootstrap_servers=deployment.kafka,
             group_id=deployment.group,
-            metadata_max_age_ms=500,  # The first worker makes the topic.
         )
     ) as foreign:
-        refuse_both(deployment, foreign)
-
-
-def refuse_both(deployment: Deployment, foreign: KafkaConsumer) -> None:
-    hasty = deployment.start(WORKER__SESSION_TIMEOUT_S=1, WORKER__GROUP=f"{deployment.group}-2")
-    until(lambda: foreign.poll(timeout_ms=100) or foreign.assignment(), "the other one is in")
-    shut_out = deployment.start()
-    for worker, name in (
-        (hasty, "HEADWATER_WORKER__SESSION_TIMEOUT_S"),
-        (shut_out, "another program reads under this group id"),
-    ):
+        until(lambda: foreign.poll(timeout_ms=100) or foreign.assignment(), "the other one is in")
+        shut_out = deployment.start()
         until(
-            lambda: foreign.poll(timeout_ms=100) or worker.process.poll() is not None,  # noqa: B023
+            lambda: foreign.poll(timeout_ms=100) or shut_out.process.poll() is not None,
             "the worker ends",
         )
-        assert worker.wait() == 1
-        last_line = worker.log.splitlines()[-1]
-        assert last_line.startswith("headwater: expected Kafka to let this worker into the group")
-        assert name in last_line
-        assert "Traceback" not in worker.log
+        ends_outside(shut_out, "another program reads under this group id")
+
+
+def ends_outside(worker: WorkerProcess, name: str) -> None:
+    assert worker.wait() == 1
+    last_line = worker.log.splitlines()[-1]
+    assert last_line.startswith("headwater: expected Kafka to let this worker into the group")
+    assert name in last_line
+    assert "Traceback" not in worker.log
