@@ -99,6 +99,8 @@ class AsyncRecommendationReader:
         except ValueError:
             # The error may hold the URL, and that the password.
             raise invalid_url() from None
+        except REDIS_ERRORS as error:
+            raise explain(error, self._place) from error
 
     async def recommendations(
         self, user_id: str, *, fallback: bool = True

@@ -94,7 +94,10 @@ def explain(error: BaseException, place: str) -> HeadwaterClientError:
                 f"({cause.verify_message}): did ca_file sign it?"
             )
     if isinstance(error, RedisClusterException) and "cluster mode" in str(error).lower():
-        message = f"expected a Redis Cluster at {place}, it is none: pass is_cluster=False"
+        if "not enabled" in str(error):
+            message = f"expected a Redis Cluster at {place}, it is none: pass is_cluster=False"
+        else:  # A database, a Unix socket.
+            message = f"expected a URL that names a node of a cluster, redis-py says: {error}"
         return InvalidAddress(message)
     if isinstance(error, ResponseError) and "db index" in str(error).lower():
         message = (

@@ -237,6 +237,12 @@ def test_a_read_without_room_says_what_is_too_small(read: Read, free_port: Any) 
 
 
 @every_reader
+def test_a_cluster_has_no_databases(read: Read) -> None:
+    with pytest.raises(InvalidAddress, match="a node of a cluster, redis-py says: .*db"):
+        read("redis://127.0.0.1:1/3", "trending", is_cluster=True)
+
+
+@every_reader
 def test_a_database_that_redis_has_not_is_no_list(read: Read, written: str) -> None:
     with pytest.raises(InvalidAddress, match="a database that Redis at .* see the URL's end"):
         read(f"{written.rpartition('/')[0]}/9999", "trending")
