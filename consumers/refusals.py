@@ -79,9 +79,10 @@ def check_snapshot(
 def does_not_fit(key: tuple[str, int], file: str, error: ValueError) -> StateMismatch:
     """Return why a snapshot that was made with other settings is refused."""
     return StateMismatch(
-        f"{key[0]}/{key[1]}: expected a snapshot made with settings like ours, {file} is not: "
-        f"{error}. Set what it was made with, or start with a new group id, data folder, "
-        "item-deltas and item-signals topics, which reads the log from its start"
+        f"{key[0]}/{key[1]}: expected a snapshot made with settings like ours, {file} is not "
+        f"({error}): set HEADWATER_{file.partition('.')[0].upper()}__* as it was made, or start "
+        "with a new group id, data folder, item-deltas and item-signals topics, which reads the "
+        "log from its start"
     )
 
 

@@ -390,7 +390,7 @@ def test_a_snapshot_of_other_settings_is_refused_with_what_to_do(
     async def scenario() -> None:
         await leave_snapshot(tmp_path, state, None)
         owner = Owner(tmp_path, state, users={"max_history": 20})
-        with pytest.raises(StateMismatch, match=r"users\.00000.* \(20,\) .* Set what it was made"):
+        with pytest.raises(StateMismatch, match=r"users\.00000.* \(20,\) .* set HEADWATER_USERS__"):
             await owner.ownership.restore({KEY})
 
     asyncio.run(scenario())
