@@ -15,7 +15,7 @@ from consumers.sink_keys import list_keys
 from tests.chaos.judgement import settle
 from tests.chaos.load import PERSON, Mix, Sending, events
 from tests.chaos.scenarios import Figures, scenario
-from tests.chaos.world import World
+from tests.chaos.world import Slot, World
 from tests.integration.workers import until
 
 
@@ -115,11 +115,12 @@ def _erase() -> Sending:
     return Sending(value.encode(), user=_GONE, is_erase=True, key=_GONE.encode())
 
 
-@scenario(19, "erase under load, with a zombie")
+@scenario(19, "erase under load, then replay, then a zombie")
 def erased(world: World) -> Figures:
-    """Erase a user while their worker sleeps; later look for the id in every store.
+    """Erase a user while their worker sleeps, kill who erased, wake the sleeper; look everywhere.
 
-    What Kafka retains for days is deleted at once at the end, as retention would.
+    Who erases writes no snapshot, so that the one after them replays the erase from a snapshot with
+    the user in it. What Kafka retains for days is deleted at once at the end, as retention would.
     """
     slots = world.start_workers(2)
     world.start_load(150)
@@ -127,22 +128,45 @@ def erased(world: World) -> Figures:
     their.burst(40)
     redis, (list_key, tombstone) = world.deployment.redis, list_keys(_GONE.encode())
     until(lambda: redis.exists(list_key), "there is a list")
-    partition = their.accepted[0].partition
-    until(lambda: any(partition in world.partitions_of(slot) for slot in slots), "it is held")
-    sleeper = next(slot for slot in slots if partition in world.partitions_of(slot))
+    place = their.accepted[0].partition
+    until(lambda: any(place in world.partitions_of(slot) for slot in slots), "it is held")
+    sleeper, eraser = sorted(slots, key=lambda slot: place not in world.partitions_of(slot))
+    world.wait_durable(300)  # Their events are in a snapshot.
+    world.kill(eraser)
+    world.launch(eraser, WORKER__SNAPSHOT_INTERVAL_S=3_600).wait_ready()
     sleeper.worker.send(signal.SIGSTOP)
     their.send(_erase())
     begin_s = time.monotonic()
     until(lambda: redis.exists(tombstone), "there is a tombstone")
     gone_s = time.monotonic() - begin_s
     assert not redis.exists(list_key), "the list stands beside its tombstone"
+    num_again = _replay_erase(world, eraser, place, their.accepted[-1].offset)
+    assert redis.exists(tombstone) and not redis.exists(list_key), "a replay wrote the list again"
     sleeper.worker.send(signal.SIGCONT)
     until(lambda: world.partitions_of(sleeper) or sleeper.exits, "the zombie works or exits")
     world.wait_durable(300)
     world.heal()
     settle(world, world.verdicts)
     assert not redis.exists(list_key), "a zombie wrote the list again"
-    return {"list_gone_s": round(gone_s, 2), "stores_with_the_id": len(_stores_with(world))}
+    return {
+        "list_gone_s": round(gone_s, 2),
+        "replayed_to_the_erase": num_again,
+        "stores_with_the_id": len(_stores_with(world)),
+    }
+
+
+def _replay_erase(world: World, slot: Slot, partition: int, offset: int) -> int:
+    """Kill who folded an erase and has no snapshot with it; wait until another one has.
+
+    Returns how many records were read again up to the erase.
+    """
+    key = f"{world.deployment.interactions}/{partition}"
+    world.kill(slot)
+    world.launch(slot).wait_ready()
+    until(lambda: world.durable()[key] > offset, "a snapshot has the erase")
+    found = re.search(rf"{key}: restored at offset (\d+)", slot.worker.log)
+    assert found and int(found[1]) <= offset, f"{key}: the erase at {offset} was not read again"
+    return offset + 1 - int(found[1])
 
 
 def _stores_with(world: World) -> list[str]:

@@ -283,9 +283,13 @@ class World:
 
     def num_durable(self) -> int:
         """Return how many records of interactions snapshots hold."""
+        prefix = self.deployment.interactions
+        return sum(at for key, at in self.durable().items() if key.startswith(prefix))
+
+    def durable(self) -> dict[str, int]:
+        """Return ``topic/partition`` to the next offset of its newest snapshot."""
         topics = {"users": self.deployment.interactions, "items": self.deployment.item_deltas}
-        found = durable_offsets(self.deployment.folder / "data" / "snapshots", topics)
-        return sum(at for key, at in found.items() if key.startswith(topics["users"]))
+        return durable_offsets(self.deployment.folder / "data" / "snapshots", topics)
 
     def wait_applied(self, records: int) -> None:
         """Wait until workers have folded so many more records of interactions than now."""
