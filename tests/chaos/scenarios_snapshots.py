@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 import resource
 import struct
@@ -26,8 +27,12 @@ def _newest(world: World) -> list[Path]:
     """Return the newest snapshot of each kind and partition."""
     newest: dict[str, Path] = {}
     for path in sorted((world.deployment.folder / "data" / "snapshots").glob("*.snapshot")):
-        newest[".".join(path.name.split(".")[:2])] = path
+        newest[_kind_and_number(path)] = path
     return list(newest.values())
+
+
+def _kind_and_number(path: Path) -> str:
+    return ".".join(path.name.split(".")[:2])
 
 
 def _flip(data: bytes, draw: random.Random) -> bytes:
@@ -44,6 +49,12 @@ def _of_other_schema(data: bytes) -> bytes:
     version = struct.pack("<I", SCHEMA_VERSION + 1000)
     body = data[:_VERSION_AT] + version + data[_VERSION_AT + 4 : -_CHECKSUM_BYTES]
     return body + xxhash.xxh3_128(body).digest()
+
+
+def _of_first_schema(data: bytes) -> bytes:
+    """Return a snapshot as the first version had it: another checksum over the same arrays."""
+    body = data[:_VERSION_AT] + struct.pack("<I", 1) + data[_VERSION_AT + 4 : -_CHECKSUM_BYTES]
+    return body + hashlib.blake2b(body, digest_size=32).digest()
 
 
 _FAULTS = {"flipped": _flip, "cut": _cut}
@@ -72,9 +83,26 @@ def _refuse_schema(world: World, path: Path) -> None:
     path.write_bytes(whole)
 
 
+def _age_or_flip_rest(newest: list[Path], draw: random.Random) -> int:
+    """Make the snapshots before the newest ones older, of the first version; flip one partition's.
+
+    Returns how many partitions have one of that version.
+    """
+    folder, lost = newest[0].parent, _kind_and_number(newest[0])
+    older: set[str] = set()
+    for path in sorted(set(folder.glob("*.snapshot")).difference(newest)):
+        whole = path.read_bytes()
+        if _kind_and_number(path) == lost:
+            path.write_bytes(_flip(whole, draw))
+        else:
+            path.write_bytes(_of_first_schema(whole))
+            older.add(_kind_and_number(path))
+    return len(older)
+
+
 @scenario(15, "snapshots broken", tier=QUICK, may_lose_snapshots=True)
 def snapshots_broken(world: World) -> Figures:
-    """Break the newest snapshot of every partition, then both of one; workers go on from others."""
+    """Break the newest snapshot of every partition, both of one; the others become older ones."""
     slots = world.start_workers(2)
     world.start_load(200)
     world.wait_durable(500)
@@ -89,9 +117,7 @@ def snapshots_broken(world: World) -> Figures:
     broken = _newest(world)  # The worker that refused one may have replaced others before.
     for path in broken:
         path.write_bytes(_FAULTS[draw.choice(list(_FAULTS))](path.read_bytes(), draw))
-    lost = broken[0].name.split(".")
-    for path in broken[0].parent.glob(f"{lost[0]}.{lost[1]}.*.snapshot"):
-        path.write_bytes(_flip(path.read_bytes(), draw))
+    older = _age_or_flip_rest(broken, draw)
     begin_s = time.monotonic()
     with world.counting_replays():
         for slot in slots:
@@ -102,11 +128,14 @@ def snapshots_broken(world: World) -> Figures:
         world.note_recovery(begin_s, {0, 1, 2}, since_s=begin_s)
     said = sum(slot.worker.log.count("cannot be used, trying the one before") for slot in slots)
     assert said >= len(broken), f"only {said} of {len(broken)} broken snapshots were noticed"
+    restored = sum(slot.worker.log.count(": restored at offset ") for slot in slots)
+    assert restored >= older, f"only {restored} of {older} went on from the first version"
     return {
         "broken": len(broken) + 1,
         "noticed": said,
         "detected_of_200": detected,
         "other_schema_refused": True,
+        "older_schema_read": older,
     }
 
 
