@@ -223,7 +223,7 @@ def follow_session(
     consumer: AIOKafkaConsumer,
     session: GroupSession,
     on_fenced: Callable[[], Awaitable[None]],
-    on_refused: Callable[[KafkaError], Awaitable[None]],
+    on_refused: Callable[[Exception], Awaitable[None]],
 ) -> None:
     """Keep a session's lease by what a started consumer hears; never rejoin as a fenced member.
 
@@ -270,8 +270,9 @@ def follow_session(
             lost[:] = [(coordinator.generation, coordinator.member_id)]
         reset()
 
-    async def push_error(error: KafkaError) -> None:
-        if error.retriable:
+    async def push_error(error: Exception) -> None:
+        # Of its own tasks aiokafka hands on whatever ended them, not errors of Kafka alone.
+        if isinstance(error, KafkaError) and error.retriable:
             await push(error)
         else:
             await on_refused(error)
