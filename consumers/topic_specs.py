@@ -22,7 +22,7 @@ Aspect = Literal[
 # that it writes to: of 1 GiB, its default, that is seconds before the group is joined. Not smaller:
 # hosted Kafka often refuses segments below 50 MiB.
 MAX_SEGMENT_BYTES = 64 * 1024 * 1024
-# Compacts once so much of the log was written since; Kafka's default is 0.5.
+# Kafka compacts a log once this share of it is new; its default is 0.5.
 _DIRTY_RATIO = "0.2"
 
 
