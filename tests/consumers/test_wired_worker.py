@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from consumers.loops import make_loops
 from consumers.signal_publisher import SignalPacer
+from consumers.sink_replies import Reply, WriteReport
 from state.snapshot import Piece
 from stream.versions import erase_version
 from tests.chaos.oracle_records import partition_of
+from tests.consumers.test_group_session import lists_of
 from tests.consumers.wired_workers import TOPICS, FakeBroker, WiredWorker, a_while, until, wired
 from tests.wire_logs import event
 
@@ -295,3 +297,20 @@ def test_a_start_doubts_the_lists_of_all_its_first_partitions(
 
     play(tmp_path, before)
     play(tmp_path, after)
+
+
+def test_a_worker_says_that_redis_has_lists_of_another_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("consumers.told_write._LONG_S", 0.0)
+
+    async def older(commands: Sequence[object]) -> WriteReport:
+        return WriteReport.of([Reply.STALE] * len(commands))
+
+    async def scenario(one: WiredWorker, _: FakeBroker) -> None:
+        monkeypatch.setattr(one.worker.sink, "_send", older)
+        report = await one.worker.leased_write(lists_of(2), generated_at_ms=1)
+        assert report.counts == {"stale": 2}
+
+    play(tmp_path, scenario)
+    assert "Raise HEADWATER_EPOCH" in caplog.text
