@@ -209,17 +209,21 @@ async def ask_any_broker(consumer: AIOKafkaConsumer, request: Any) -> Any:
     return await client.send(node_id, request)
 
 
-# Error codes. Of a heartbeat by which the coordinator knows us: none, or the others rejoin.
-_KNOWN_MEMBER = {0, 27}
+# Error codes. The group rebalances; of a join: its broker could not note it in time, ask again.
+_REBALANCES = 27
+# Of a heartbeat by which the coordinator knows us: none, or the others rejoin.
+_KNOWN_MEMBER = {0, _REBALANCES}
+# The coordinator loads: aiokafka waits a moment and asks again.
+_LOADS = 14
 # The coordinator loads, is away, or is another one: whom it knows is not said.
-_NOT_SAID = {14, 15, 16}
+_NOT_SAID = {_LOADS, 15, 16}
 
 
 def follow_session(
     consumer: AIOKafkaConsumer,
     session: GroupSession,
     on_fenced: Callable[[], Awaitable[None]],
-    on_refused: Callable[[KafkaError], Awaitable[None]],
+    on_refused: Callable[[Exception], Awaitable[None]],
 ) -> None:
     """Keep a session's lease by what a started consumer hears; never rejoin as a fenced member.
 
@@ -252,6 +256,8 @@ def follow_session(
         sent_s = session.now_s()
         answer = await send(request)
         session.hear()
+        if isinstance(request, JoinGroupRequest) and answer.error_code == _REBALANCES:
+            answer.error_code = _LOADS  # aiokafka takes a join's 27 for an error that stays.
         if isinstance(request, HeartbeatRequest) and answer.error_code in _KNOWN_MEMBER:
             session.renew(sent_s)
         elif isinstance(request, SyncGroupRequest) and not answer.error_code:
@@ -264,8 +270,9 @@ def follow_session(
             lost[:] = [(coordinator.generation, coordinator.member_id)]
         reset()
 
-    async def push_error(error: KafkaError) -> None:
-        if error.retriable:
+    async def push_error(error: Exception) -> None:
+        # Of its own tasks aiokafka hands on whatever ended them, not errors of Kafka alone.
+        if isinstance(error, KafkaError) and error.retriable:
             await push(error)
         else:
             await on_refused(error)

@@ -16,7 +16,6 @@ from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 from faust.exceptions import ConsumerNotStarted
 from faust.tables import TableManager
 from faust.transport.drivers import aiokafka as stock_driver
@@ -82,7 +81,7 @@ class SlabThread(stock_driver.AIOKafkaConsumerThread):
     async def _end_fenced(self) -> None:
         asyncio.run_coroutine_threadsafe(self.consumer.on_fenced(), self.parent_loop)
 
-    async def _end_refused(self, error: KafkaError) -> None:
+    async def _end_refused(self, error: Exception) -> None:
         asyncio.run_coroutine_threadsafe(self.consumer.on_refused(error), self.parent_loop)
 
     async def on_thread_stop(self) -> None:
@@ -176,7 +175,7 @@ class SlabConsumer(stock_driver.Consumer):
         """End: another member took our place under our instance id."""
         raise NotImplementedError
 
-    async def on_refused(self, error: KafkaError) -> None:
+    async def on_refused(self, error: Exception) -> None:
         """End: the group does not take us."""
         raise NotImplementedError
 

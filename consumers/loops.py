@@ -296,6 +296,7 @@ def _make_losses(
         interval_s=_LOST_KEYS_TICK_S,
         why_over=worker.why_over,
         probe=sink.probe,
+        restored=worker.ownership.has_assignment,
     )
 
 

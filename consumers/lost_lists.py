@@ -42,7 +42,8 @@ _SLICE = 64
 _PAUSE_S = 0.1
 # Looks without a loss after which the next one is news.
 _QUIET_LOOKS = 30
-# A worker's start loads the scripts once, whatever the server went through.
+# A worker's start loads the scripts once, whatever the server went through: all that it holds at
+# its first look is written again, what comes to it later is not.
 _USUAL_LOADS = 1
 
 
@@ -72,6 +73,8 @@ class LossWatch:
         why_over: Says why our partitions may be another worker's: nobody looks then.
         probe: Notices a server that is another one (``RedisSink.probe``), before each look: older
             lists are there, so that nobody misses them, and who writes nothing would not notice.
+        restored: Set once our first partitions are in memory; nobody looks before. A start doubts
+            what it holds at its first look, which is all of them then.
     """
 
     def __init__(
@@ -82,8 +85,10 @@ class LossWatch:
         interval_s: float,
         why_over: Callable[[], str | None] = lambda: None,
         probe: Callable[[], Awaitable[None]] | None = None,
+        restored: asyncio.Event | None = None,
     ) -> None:
         self._probe = probe
+        self._restored = restored
         self._looks = looks
         self._on_lost = on_lost
         self._interval_s = interval_s
@@ -92,6 +97,8 @@ class LossWatch:
     async def run(self) -> None:
         """Look round and round until cancelled."""
         num_quiet = _QUIET_LOOKS
+        if self._restored is not None:
+            await self._restored.wait()
         while True:
             num_lost = self._num_lost()
             num_again = await self.look()

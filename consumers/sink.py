@@ -357,17 +357,19 @@ class RedisSink:
             if self._write_list_sha != unknown_sha:
                 return None
             write_list = renamed(WRITE_LIST)
+            refusal: Exception | None = None
             try:
                 async with asyncio.timeout(self._timeout_s):
                     for script in (write_list, ERASE_USER):
                         await self._client.script_load(script)
             except _WORLD as error:
-                return error
+                refusal = error
             finally:
                 # Also without an answer: a server may have them all the same, and is another one.
                 self._write_list_sha = digest_of(write_list)
-                self.num_script_loads += 1
-            return None
+                # Not where our user lacks the right: it would be another server at each look.
+                self.num_script_loads += reply_of(refusal) is not Reply.REFUSED
+            return refusal
 
     async def probe(self) -> None:
         """Notice a server that is another one also where there is nothing to write."""

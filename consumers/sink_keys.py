@@ -27,7 +27,10 @@ def similar_key(item_id: bytes) -> bytes:
 
 
 def probe_keys(*, is_cluster: bool) -> list[bytes]:
-    """Return keys that every node has one of, up to sixteen nodes of whole ranges of slots.
+    """Return keys of which every node has at least one, where its slots hold 1,024 in a row.
+
+    So they do in a cluster of up to sixteen nodes that was made in one go. A node that no key asks
+    is noticed by the next list that is written there.
 
     >>> probe_keys(is_cluster=False), len(probe_keys(is_cluster=True))
     ([b'rec:trending'], 16)

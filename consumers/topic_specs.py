@@ -22,7 +22,7 @@ Aspect = Literal[
 # that it writes to: of 1 GiB, its default, that is seconds before the group is joined. Not smaller:
 # hosted Kafka often refuses segments below 50 MiB.
 MAX_SEGMENT_BYTES = 64 * 1024 * 1024
-# Compacts once so much of the log was written since; Kafka's default is 0.5.
+# Kafka compacts a log once this share of it is new; its default is 0.5.
 _DIRTY_RATIO = "0.2"
 
 
@@ -38,7 +38,8 @@ class TopicSpec:
         retention_ms: How long a log is kept at least, in ms; None for compacted topics.
         max_segment_bytes: Size of a segment at most, for a topic that is read whole; None: any.
         replication_factor: Replicas, for a topic that is made here; -1 is the cluster's default.
-        configs: Further topic settings, for a topic that is made here.
+        configs: Further topic settings, for a topic that is made here: left out where Kafka refuses
+            them, as is the segments' size.
     """
 
     name: str
@@ -51,14 +52,19 @@ class TopicSpec:
     configs: Mapping[str, str] = field(default_factory=dict)
 
     def all_configs(self) -> dict[str, str]:
-        """Return the settings with which Kafka makes the topic."""
-        settings = {"cleanup.policy": self.cleanup_policy, **self.configs}
+        """Return the settings with which Kafka makes the topic, where it takes them all."""
+        settings = {**self.needed_configs(), **self.configs}
+        if self.max_segment_bytes is not None:
+            settings["segment.bytes"] = str(self.max_segment_bytes)
+        return settings
+
+    def needed_configs(self) -> dict[str, str]:
+        """Return those that decide what the topic keeps; the others make a start faster."""
+        settings: dict[str, str] = {"cleanup.policy": self.cleanup_policy}
         if self.timestamp_type is not None:
             settings["message.timestamp.type"] = self.timestamp_type
         if self.retention_ms is not None:
             settings["retention.ms"] = str(self.retention_ms)
-        if self.max_segment_bytes is not None:
-            settings["segment.bytes"] = str(self.max_segment_bytes)
         return settings
 
 

@@ -16,7 +16,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import (
+    InvalidConfigurationError,
+    KafkaError,
+    PolicyViolationError,
+    TopicAlreadyExistsError,
+    for_code,
+)
 
 from consumers.security import NO_OPTIONS, why_refused
 from consumers.topic_specs import FoundTopic, TopicFinding, TopicSpec, compare
@@ -27,6 +33,8 @@ logger = logging.getLogger(__name__)
 # A fresh topic has a leader after some milliseconds on one node, after seconds on a busy cluster.
 _LEADER_WAIT_S = 20.0
 _POLL_S = 0.05
+# Errors that say that Kafka, or whoever hosts it, takes other settings only.
+_OF_SETTINGS = {InvalidConfigurationError.errno, PolicyViolationError.errno}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,27 +190,53 @@ async def _describe(
 
 
 async def _create(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:
+    """Make topics; where Kafka refuses their settings, as hosted ones do, with the needed alone."""
+    refused = await _ask_for(admin, [(spec, spec.all_configs()) for spec in specs])
+    lesser = []
+    for spec in specs:
+        code, text = refused.get(spec.name, (0, ""))
+        more = spec.all_configs().keys() - spec.needed_configs().keys()
+        if code in _OF_SETTINGS and more:
+            lesser.append((spec, spec.needed_configs()))
+            logger.warning(
+                "topic %s: Kafka refuses its settings (%s), asked for without %s: starts read more",
+                spec.name,
+                text,
+                ", ".join(sorted(more)),
+            )
+            del refused[spec.name]
+    if lesser:
+        refused |= await _ask_for(admin, lesser)
+    for name, (_, text) in refused.items():
+        message = (
+            f"expected to create topic {name}, Kafka refused: {text}: create it yourself, or "
+            "change the setting that Kafka names"
+        )
+        raise ConfigurationError(message)
+
+
+async def _ask_for(
+    admin: AIOKafkaAdminClient, topics: Sequence[tuple[TopicSpec, dict[str, str]]]
+) -> dict[str, tuple[int, str]]:
+    """Ask for topics with these settings; return error code and text by name of those refused."""
     reply = await admin.create_topics(
         [
             NewTopic(
                 name=spec.name,
                 num_partitions=spec.num_partitions,
                 replication_factor=spec.replication_factor,
-                topic_configs=spec.all_configs(),
+                topic_configs=configs,
             )
-            for spec in specs
+            for spec, configs in topics
         ]
     )
+    refused = {}
     for name, code, text in reply.topic_errors:
-        if code == TopicAlreadyExistsError.errno:
-            continue
-        if code:
-            message = (
-                f"expected to create topic {name}, Kafka refused: {text or for_code(code).__name__}"
-                ": create it yourself, or change the setting that Kafka names"
-            )
-            raise ConfigurationError(message)
-        logger.info("created topic %s", name)
+        if not code:
+            logger.info("created topic %s", name)
+        elif code != TopicAlreadyExistsError.errno:
+            refused[name] = (code, text or for_code(code).__name__)
+    return refused
 
 
 async def _wait_for_leaders(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec]) -> None:

@@ -24,7 +24,6 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     InconsistentGroupProtocolError,
     InvalidSessionTimeoutError,
-    KafkaError,
     TopicAuthorizationFailedError,
 )
 from faust.transport.drivers import aiokafka as stock_driver
@@ -45,7 +44,7 @@ _NO_RIGHT = (
     "docs/security.md lists the rights"
 )
 # What to do where a group does not take us.
-_ADVICE: Mapping[type[KafkaError], str] = {
+_ADVICE: Mapping[type[Exception], str] = {
     GroupAuthorizationFailedError: _NO_RIGHT,
     TopicAuthorizationFailedError: _NO_RIGHT,
     InvalidSessionTimeoutError: (
@@ -119,11 +118,11 @@ class Consumer(SlabConsumer):
         )
         await self.crash(FencedInstanceId(message))
 
-    async def on_refused(self, error: KafkaError) -> None:
+    async def on_refused(self, error: Exception) -> None:
         """End the worker: the group does not take it, and asking again would not change that."""
         message = (
             f"expected Kafka to let this worker into the group {self.app.conf.id}, it does not "
-            f"({error}): {_ADVICE.get(type(error), _UNKNOWN)}"
+            f"({str(error) or type(error).__name__}): {_ADVICE.get(type(error), _UNKNOWN)}"
         )
         await self.crash(ServerRefused(message))
 

@@ -121,11 +121,10 @@ class Pipeline:
             NewerFormat: A newer Headwater wrote one of them.
             StateMismatch: They were made with other settings.
         """
-        signals = decode_signals(slab)
-        if len(signals) == 0:
-            return  # Null values, or none of ours.
         try:
-            self.engine.catalogue.apply_signals(signals)
+            signals = decode_signals(slab)
+            if len(signals):  # Else null values, or none of ours.
+                self.engine.catalogue.apply_signals(signals)
         except ValueError as error:
             message = f"{slab.topic}/{slab.partition}: {error}. {_SIGNALS_ANEW}"
             raise StateMismatch(message) from error

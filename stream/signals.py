@@ -85,23 +85,24 @@ def decode_signals(
     """Unpack the records of a slab in log order; ids are spans of the slab's buffer.
 
     Records that are not ours, broken, without key, or of other numbers of half-lives or windows
-    are left out (the owner of the item writes them anew); ``len(slab) - len(result)`` says how
-    many, null values included.
+    than were asked for are left out (the owner of the item writes them anew);
+    ``len(slab) - len(result)`` says how many, null values included.
 
     Args:
         slab: Records with keys.
-        num_half_lives: H to keep; None takes the H of the last good record.
-        num_windows: W to keep; None takes the W of the last good record.
+        num_half_lives: H to keep; None takes the one that all records have.
+        num_windows: W to keep; None takes the one that all records have.
 
     Raises:
+        ValueError: None was given, and records of several kinds came.
         NewerFormat: A newer Headwater wrote one of them.
     """
     shapes = _shapes_of(slab)
     good = np.flatnonzero(shapes[:, 0] >= 0)
     if num_half_lives is None:
-        num_half_lives = int(shapes[good[-1], 0]) if len(good) else 0
+        num_half_lives = _one_of(shapes[good, 0], "half-lives")
     if num_windows is None:
-        num_windows = int(shapes[good[-1], 1]) if len(good) else 0
+        num_windows = _one_of(shapes[good, 1], "windows")
     fits = (shapes[:, 0] == num_half_lives) & (shapes[:, 1] == num_windows)
     good = np.flatnonzero(fits)
     splits = np.zeros(len(good) + 1, np.int64)
@@ -125,6 +126,15 @@ def decode_signals(
         columns.neighbour_cf,
     )
     return columns
+
+
+def _one_of(counts: NDArray[np.int64], what: str) -> int:
+    """Return the number that all records have; 0 of no record."""
+    found = sorted({*counts.tolist()})
+    if len(found) > 1:
+        message = f"expected signals of one number of {what}, got {' and '.join(map(str, found))}"
+        raise ValueError(message)
+    return found[0] if found else 0
 
 
 def _shapes_of(slab: Slab) -> NDArray[np.int64]:

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,14 @@ from aiokafka.protocol.group import HeartbeatRequest
 from aiokafka.record.memory_records import MemoryRecords
 
 from consumers import aiokafka_private
-from consumers.aiokafka_private import SlabSource, ask_any_broker, hand_out_slabs, leave_group
+from consumers.aiokafka_private import (
+    SlabSource,
+    ask_any_broker,
+    follow_session,
+    hand_out_slabs,
+    leave_group,
+)
+from consumers.group_session import GroupSession
 from consumers.records import RecordsWalk
 from consumers.topic_ids import TopicIdRequest, ids_in
 from stream.errors import LogGap
@@ -114,6 +122,28 @@ def test_coordinator_sends_and_forgets_itself_through_methods_that_can_be_replac
     assert closing.index("self._closing.set_result(None)") < closing.index("_coordination_task")
     # A version that names the instance: then follow_session needs no question of its own.
     assert HeartbeatRequest._CLASSES[-1].API_VERSION == 1
+
+
+def test_whatever_ends_a_task_of_the_coordinator_is_told() -> None:
+    """Raised there, it would end the coordinator, and the worker would wait without a group."""
+    refused: list[Exception] = []
+
+    async def on_refused(error: Exception) -> None:
+        refused.append(error)
+
+    async def scenario() -> None:
+        closing = asyncio.get_running_loop().create_future()
+        closing.set_result(None)
+        none: Any = None
+        coordinator: Any = SimpleNamespace(
+            _send_req=none, reset_generation=none, _push_error_to_user=none, _closing=closing
+        )
+        consumer: Any = SimpleNamespace(_coordinator=coordinator)
+        follow_session(consumer, GroupSession(timeout_s=1.0), none, on_refused)
+        await coordinator._push_error_to_user(OSError("no route"))
+
+    asyncio.run(scenario())
+    assert [str(each) for each in refused] == ["no route"]
 
 
 def test_stopping_a_producer_flushes_unless_its_sender_has_ended() -> None:

@@ -200,6 +200,19 @@ def test_who_was_seen_before_the_life_of_a_list_needs_none(engine: Engine) -> No
     assert looks.marked == [b"late"]
 
 
+def test_where_redis_has_no_room_lists_are_looked_for_slowly_until_it_is_another_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.loss_pace._REST_S", 3_600.0)
+    looks = Looks(engine, EVERYBODY)
+
+    def restart(number: int) -> None:
+        looks.num_script_loads = int(number >= 18)
+
+    looks.before_look = restart
+    assert looks.look(20) == [64, 64, 64, 9] * 3 + [64] + [0] * 5 + [64, 64]
+
+
 @pytest.mark.redis
 def test_the_sink_tells_who_has_no_list(redis_url: str) -> None:
     with Redis.from_url(redis_url) as client:

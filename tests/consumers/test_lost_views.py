@@ -50,6 +50,7 @@ class Store:
     def __init__(self, *held: bytes, answers: bool = True) -> None:
         self.held = set(held)
         self.answers = answers
+        self.is_full = False
         self.looked: list[bytes] = []
         self.written: list[tuple[bytes, str]] = []
 
@@ -62,7 +63,8 @@ class Store:
 
     async def write(self, stones: Sequence[tuple[bytes, str]]) -> None:
         self.written += stones
-        self.held |= {key for key, _ in stones}
+        if not self.is_full:
+            self.held |= {key for key, _ in stones}
 
 
 def look(view: View, store: Store, times: int) -> list[int]:
@@ -108,6 +110,15 @@ def test_a_round_writes_every_item_that_is_missing_once(engine: Engine) -> None:
     expected = {b"sim:{late}", *(b"sim:{i%d}" % number for number in range(NUM))}
     assert {key for key, _ in store.written} == expected - {b"sim:{i7}"}
     assert len(store.written) == NUM and len(store.looked) == 2 * len(expected)
+
+
+def test_where_redis_has_no_room_items_are_looked_for_slowly(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.loss_pace._REST_S", 3_600.0)
+    store = Store()
+    store.is_full = True  # What it is given pushes out the rest.
+    assert look(similar(engine, store), store, 9) == [256, 45] * 3 + [256, 0, 0]
 
 
 def test_where_redis_does_not_answer_the_same_keys_are_looked_at_again(engine: Engine) -> None:

@@ -206,6 +206,26 @@ def test_a_server_that_fails_over_and_back_is_noticed_each_time(redis_server):
     assert with_sink(first.url, use, max_attempts=1) == 3
 
 
+def test_a_server_that_refuses_our_scripts_is_not_another_one_at_each_look(redis, redis_url):
+    """It would be scanned for erased users at each look, and all lists be made anew."""
+    redis.acl_setuser("poor", enabled=True, nopass=True, keys="*", commands=["+@all"])
+
+    async def use(sink):
+        await sink.probe()
+        redis.acl_setuser("poor", commands=["-script"])
+        redis.script_flush()
+        for _ in range(3):
+            await sink.probe()
+        refused = sink.num_script_loads
+        redis.acl_setuser("poor", commands=["+script"])
+        await sink.probe()
+        return refused, sink.num_script_loads
+
+    found = with_sink(redis_url.replace("//", "//poor:any@"), use)
+    redis.acl_deluser("poor")
+    assert found == (1, 2)
+
+
 def test_a_server_that_took_scripts_without_an_answer_is_noticed_all_the_same(redis, redis_url):
     """Else it knows them the next time, and passes for the server of before."""
 

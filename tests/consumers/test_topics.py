@@ -124,6 +124,24 @@ def test_a_refused_topic_says_why(kafka: str) -> None:
         asyncio.run(ensure_topics(kafka, [spec]))
 
 
+@pytest.mark.kafka
+def test_settings_that_kafka_refuses_and_nobody_needs_are_left_out(
+    kafka: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hosted Kafka takes some settings only; a slower start is no reason for none."""
+    spec = TopicSpec(
+        name=f"t-{uuid.uuid4().hex}",
+        num_partitions=1,
+        cleanup_policy="compact",
+        max_segment_bytes=MAX_SEGMENT_BYTES,
+        configs={"min.cleanable.dirty.ratio": "7"},
+    )
+    assert asyncio.run(ensure_topics(kafka, [spec])).created == (spec.name,)
+    assert "asked for without min.cleanable.dirty.ratio, segment.bytes" in caplog.text
+    (finding,) = asyncio.run(check_topics(kafka, [spec]))
+    assert finding.aspect == "segment_size"
+
+
 def test_no_broker_is_server_unreachable(free_port: Callable[[], int]) -> None:
     brokers = f"127.0.0.1:{free_port()}"
     with pytest.raises(ServerUnreachable, match=f"expected Kafka at {brokers}"):

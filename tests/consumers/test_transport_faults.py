@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import RebalanceInProgressError
+from aiokafka.protocol.group import JoinGroupRequest
 
 from local.kafka import KafkaServer
 from stream.errors import CorruptBatch, LogGap
@@ -201,6 +204,32 @@ def test_worker_stops_while_the_broker_is_away(
     run(scenario())
     # What was released is durable although it could not be committed.
     assert ledgers[0].store[("interactions", 0)][0] == 10
+
+
+def test_a_join_that_passing_trouble_refuses_is_tried_again(
+    kafka: str, topic: MakeTopic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kafka answers a join with "rebalance in progress" where a replica was too slow to note it."""
+    name, send = topic("interactions", 1), GroupCoordinator._send_req
+    joins: list[int] = []
+
+    async def send_req(coordinator: GroupCoordinator, request: Any) -> Any:
+        answer = await send(coordinator, request)
+        if isinstance(request, JoinGroupRequest) and not answer.error_code:
+            joins.append(len(joins))
+            answer.error_code = 0 if len(joins) > 1 else RebalanceInProgressError.errno
+        return answer
+
+    monkeypatch.setattr(GroupCoordinator, "_send_req", send_req)
+
+    async def scenario() -> list[bytes | None]:
+        ledger = MemoryLedger({})
+        async with running(make_app(kafka, name, ledger, tmp_path)):
+            await produce(kafka, name, numbers(0, 10))
+            await ledger.until(lambda: len(ledger.all_values()) == 10)
+        return ledger.all_values()
+
+    assert run(scenario()) == numbers(0, 10) and len(joins) > 1
 
 
 async def create(kafka: str, name: str) -> None:

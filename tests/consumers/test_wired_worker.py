@@ -9,12 +9,17 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from consumers.loops import make_loops
 from consumers.signal_publisher import SignalPacer
+from consumers.sink_replies import Reply, WriteReport
 from state.snapshot import Piece
 from stream.versions import erase_version
 from tests.chaos.oracle_records import partition_of
+from tests.consumers.test_group_session import lists_of
 from tests.consumers.wired_workers import TOPICS, FakeBroker, WiredWorker, a_while, until, wired
 from tests.wire_logs import event
 
@@ -240,3 +245,72 @@ def test_a_fold_that_fails_leaves_nothing_durable_and_nothing_written(
             assert not one.files() and one.ownership.durable_offset(*KEY) is None
 
     play(tmp_path, scenario)
+
+
+def test_a_start_doubts_the_lists_of_all_its_first_partitions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis lost its last writes while nobody ran; the second partition takes longer to restore."""
+    monkeypatch.setattr("consumers.loops._LOST_KEYS_TICK_S", 0.0)
+    monkeypatch.setattr("consumers.lost_lists._PAUSE_S", 0.0)
+    other_key = (TOPICS.interactions, 1)
+
+    async def before(one: WiredWorker, _: FakeBroker) -> None:
+        async with folding(one, held=(0, 1)):
+            await one.give(VALUES)
+            await one.give([event(60, user_id=ELSEWHERE)], partition=1)
+            for key, count in ((KEY, len(VALUES)), (other_key, 1)):
+                await until(lambda: one.ownership.next_offset(*key) == count, "all is folded")  # noqa: B023
+                rows = one.worker.engine.users[key[1]].tables.users.live_rows()
+                one.worker.ledger.answer(key[1], rows, np.full(len(rows), count), now_ms=0)
+                await one.ownership.snapshot(key)
+
+    async def after(one: WiredWorker, _: FakeBroker) -> None:
+        sink, load = one.worker.sink, one.ownership._load
+
+        async def probe() -> None:
+            sink.num_script_loads = 1
+
+        async def find_missing(keys: Sequence[bytes]) -> NDArray[np.bool_]:
+            return np.zeros(len(keys), np.bool_)
+
+        async def load_slowly(key: tuple[str, int], *rest: Any) -> None:
+            if key == other_key:
+                await a_while()
+            await load(key, *rest)
+
+        for part, name, changed in (
+            (sink, "probe", probe),
+            (sink, "find_missing", find_missing),
+            (one.ownership, "_load", load_slowly),
+        ):
+            monkeypatch.setattr(part, name, changed)
+        loops = make_loops(one.worker, one.settings, wall_ms=lambda: 1, monotonic_ms=lambda: 1)
+        looks = asyncio.create_task(loops._losses.run())
+        due: set[bytes] = set()
+        async with folding(one, held=(0, 1)):
+            await until(
+                lambda: due.update(one.due()) or due == {*USERS, ELSEWHERE.encode()},
+                "everybody gets a list",
+            )
+        looks.cancel()
+
+    play(tmp_path, before)
+    play(tmp_path, after)
+
+
+def test_a_worker_says_that_redis_has_lists_of_another_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("consumers.told_write._LONG_S", 0.0)
+
+    async def older(commands: Sequence[object]) -> WriteReport:
+        return WriteReport.of([Reply.STALE] * len(commands))
+
+    async def scenario(one: WiredWorker, _: FakeBroker) -> None:
+        monkeypatch.setattr(one.worker.sink, "_send", older)
+        report = await one.worker.leased_write(lists_of(2), generated_at_ms=1)
+        assert report.counts == {"stale": 2}
+
+    play(tmp_path, scenario)
+    assert "Raise HEADWATER_EPOCH" in caplog.text

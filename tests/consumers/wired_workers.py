@@ -109,7 +109,7 @@ class WiredWorker:
 
     def __init__(self, folder: Path, broker: FakeBroker) -> None:
         bounds = {"max_users": 64, "max_items": 64}
-        settings = Settings(
+        settings = self.settings = Settings(
             data_dir=folder,
             topics=TOPICS,
             worker=WorkerSettings(session_timeout_s=300.0),  # No heartbeats here.

@@ -136,12 +136,12 @@ def test_broken_records_are_left_out_and_nothing_is_read_beyond(data: st.DataObj
     assert (ends <= len(slab.buffer)).all()
 
 
-def test_records_of_other_settings_are_left_out() -> None:
+def test_records_of_other_settings_than_were_asked_for_are_left_out() -> None:
     mixed = [
         *encode_signals(make_signals([[b"a"]], windows=1)),
         *encode_signals(make_signals([[b"a"], [b"b"]], windows=2)),
     ]
-    assert len(decode_signals(slab_of(list(mixed)))) == 2
+    assert len(decode_signals(slab_of(list(mixed)), num_windows=2)) == 2
     assert len(decode_signals(slab_of(list(mixed)), num_windows=1)) == 1
 
 
@@ -162,6 +162,15 @@ def test_slabs_without_signals_change_nothing() -> None:
     pipeline.read_signals(Slab.from_records([(b"clip", None)]))
     pipeline.read_signals(Slab.from_records([(b"clip", b"not ours"), (None, b"nor this")]))
     assert len(pipeline.engine.catalogue.items) == 0
+
+
+def test_signals_of_two_settings_are_refused_in_any_order_and_however_they_are_cut() -> None:
+    ours = encode_signals(make_signals([[b"a"]], half_lives=5, windows=2))
+    theirs = encode_signals(make_signals([[b"b"]], half_lives=5, windows=3))
+    for records in (ours + theirs, theirs + ours):
+        pipeline = make_pipeline(Settings(), make_engine(Settings()))
+        with pytest.raises(StateMismatch, match="one number of windows, got 2 and 3. Set what"):
+            pipeline.read_signals(Slab.from_records(records))
 
 
 def test_signals_made_with_other_settings_are_refused_with_what_to_do() -> None:
