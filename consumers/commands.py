@@ -39,6 +39,8 @@ gc.freeze()
 gc.enable()
 
 _LIBRARIES = ("aiokafka", "faust", "mode", "kafka", "numba")
+# asyncio logs what the system refuses it, a hundred times a second where descriptors run out.
+_TERSE = (*_LIBRARIES, "asyncio")
 _OF_THE_WORLD = (KafkaError, ConsumerStoppedError, *REDIS_ERRORS)
 
 app = typer.Typer(
@@ -97,7 +99,7 @@ def _root(
     for noisy in _LIBRARIES:
         logging.getLogger(noisy).setLevel(max(level, logging.ERROR))
     if level > logging.DEBUG:
-        repeats = HoldRepeats(_LIBRARIES)
+        repeats = HoldRepeats(_TERSE)
         for handler in logging.getLogger().handlers:
             handler.addFilter(repeats)
             handler.addFilter(_without_trace)
@@ -113,7 +115,7 @@ def _without_trace(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HeadwaterError | None):
         record.exc_info = None
-    elif isinstance(error, _OF_THE_WORLD) and record.name.split(".")[0] in _LIBRARIES:
+    elif isinstance(error, _OF_THE_WORLD) and record.name.split(".")[0] in _TERSE:
         told = f"{record.getMessage()} ({type(error).__name__}: {error})"
         record.msg, record.args, record.exc_info = told, (), None
     return True

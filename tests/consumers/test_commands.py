@@ -57,8 +57,10 @@ def test_whatever_ends_a_command_is_one_line_with_what_to_do(
         ("faust.transport", OffsetOutOfRangeError({"t": 7}), "OffsetOutOfRangeError: "),
         ("mode.services", ConsumerStoppedError(), "ConsumerStoppedError: "),
         ("aiokafka.conn", ConnectionResetError(104, "reset 100%"), "[Errno 104] reset 100%"),
+        ("asyncio", OSError(24, "Too many open files"), "[Errno 24] Too many open files"),
         ("faust.app", ServerUnreachable("expected Kafka"), "Crashed: 50%"),
         ("mode.services", KeyError("a defect"), None),
+        ("asyncio", KeyError("a defect"), None),
         ("consumers.app", OSError("ours"), None),
     ],
 )
