@@ -9,13 +9,16 @@ logs; I11 a worker works, or it ended in one of the ways of :mod:`tests.chaos.ex
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from consumers.kafka_replay import replay_topic
 from consumers.sink_keys import list_keys
+from stream.digests import digests
 from tests.chaos.comparison import wrong_keys
 from tests.chaos.exits import why_wrong
 from tests.chaos.frame_log import deduplicated, told_to
@@ -132,7 +135,8 @@ def _judge_state(
     deployment = world.deployment
 
     def state() -> None:
-        wrong = wrong_keys(deployment.engine(), oracle)
+        engine = deployment.engine()
+        wrong = wrong_keys(engine, oracle)
         verdicts.wrong_keys = len(wrong)
         assert not wrong, f"{len(wrong)} keys differ: {wrong[:3]}"
         frames: dict[int, list[bytes]] = defaultdict(list)
@@ -142,6 +146,11 @@ def _judge_state(
             found = deduplicated(frames[number])
             expected = told_to(oracle.rows(), number, deployment.partitions)
             assert found == expected, f"item-deltas/{number} differ from what users derive"
+        if not _is_mixed(world):  # Another version may fold otherwise in what no format says.
+            settings = deployment._worker_settings()
+            again = asyncio.run(replay_topic(settings, deployment.kafka, deployment.interactions))
+            same = digests(engine).state == digests(again).state
+            assert same, "the state is not that of one undisturbed reading of the log"
 
     _attempt(verdicts, "I1", state)
     _attempt(verdicts, "I3", lambda: _check_dead_letters(world, oracle))
@@ -214,8 +223,11 @@ def _check_dead_letters(world: World, oracle: Oracle) -> None:
     expected = {
         (users.partition, offset) for users in oracle.users for offset in users.rejected_offsets
     }
-    is_mixed = len({worker.folder for worker in world.deployment.workers}) > 1
-    check_letters(_letters(world), expected, is_calm=world.is_calm(), is_mixed=is_mixed)
+    check_letters(_letters(world), expected, is_calm=world.is_calm(), is_mixed=_is_mixed(world))
+
+
+def _is_mixed(world: World) -> bool:
+    return len({worker.folder for worker in world.deployment.workers}) > 1
 
 
 def judge_samples(world: World, verdicts: Verdicts) -> None:
@@ -227,6 +239,7 @@ def judge_samples(world: World, verdicts: Verdicts) -> None:
     verdicts.take("I8", _too_much(offsets))
     if world.scenario.rests_on_redis:
         verdicts.take("I9", lists.failed_reads + lists.empty_reads, "reads without an answer:")
+        verdicts.take("I9", len(lists.gone - lists.erased), "users whose list went away:")
 
 
 def judge_never_seen(world: World, verdicts: Verdicts) -> None:

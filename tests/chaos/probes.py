@@ -7,6 +7,7 @@ seen is judged afterwards (:mod:`tests.chaos.judgement`).
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
@@ -74,6 +75,7 @@ class ListProbe:
         stale_s_max: Longest time that an accepted event was not in its user's list.
         reads: Rounds of reads; ``failed_reads`` of them had no answer.
         newest: User to the next offset of the newest list seen.
+        gone: Users whose list was there and then was not; ``erased`` is who asked for that.
         writes: Per user partition the times at which a list became newer.
     """
 
@@ -86,6 +88,8 @@ class ListProbe:
         self._versions: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self.newest: dict[str, int] = {}
+        self.gone: set[str] = set()
+        self.erased: set[str] = set()
         self.writes: dict[int, list[float]] = defaultdict(list)
         self.went_back: list[str] = []
         self.stale_s_max = 0.0
@@ -96,7 +100,10 @@ class ListProbe:
 
     def expect(self, accepted: Accepted) -> None:
         """Take an acknowledged event that a list should reflect."""
-        user = accepted.sending.user
+        user, value = accepted.sending.user, accepted.sending.value or b""
+        if b'"erase"' in value:  # Also where it is misplaced, so that it is nobody's here.
+            with suppress(ValueError, LookupError):
+                self.erased.add(json.loads(value)["user_id"])
         if user is None:
             return
         with self._lock:
@@ -134,6 +141,8 @@ class ListProbe:
     def _take(self, users: list[str], versions: list[bytes | None]) -> None:
         now_s = time.monotonic()
         for user, version in zip(users, versions, strict=True):
+            if version is None and user in self.newest:
+                self.gone.add(user)
             if version is None or not self._is_newer(user, version):
                 continue
             self.newest[user] = parse_version(version.decode()).next_offset

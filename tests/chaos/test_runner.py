@@ -348,8 +348,8 @@ def test_a_list_that_goes_back_and_one_that_stays_behind_are_seen(
 ) -> None:
     server = redis_server()
     probe = ListProbe(server.url, num_partitions=3)
-    sending = Sending(b"{}", user="u1")
-    probe.expect(Accepted(sending, partition=0, offset=5, at_s=0.0))
+    ours = Accepted(Sending(b"{}", user="u1"), partition=0, offset=5, at_s=0.0)
+    probe.expect(ours)
     with Redis.from_url(server.url) as redis:
         for offset in (5, 6, 4):
             redis.hset("rec:{u1}", "version", f"000000-{offset:016d}-000000-1700000000000")
@@ -360,11 +360,16 @@ def test_a_list_that_goes_back_and_one_that_stays_behind_are_seen(
             for offset in (5, 5, 6, 4):
                 redis.hset(key, "version", f"000000-{offset:016d}-000000-1700000000000")
                 probe.look()
+        redis.delete("rec:{u1}")
+        probe.look()
         server.kill()
         probe.look()
+    assert (probe.gone, probe.erased) == ({"u1"}, set())
+    probe.expect(replace(ours, sending=Sending(b'{"type": "erase", "user_id": "u1"}')))
+    assert probe.erased == {"u1"}
     went_back = [each.split(": ")[0] for each in probe.went_back]
     assert went_back == ["u1", "rec:trending", f"sim:{{{THING}-0}}"]
-    assert (probe.reads, probe.failed_reads) == (12, 1)
+    assert (probe.reads, probe.failed_reads) == (13, 1)
     home = partition_of(b"u1", 3)
     assert probe.first_write_after(0.0, {home}) is not None
     assert probe.first_write_after(0.0, {0, 1, 2} - {home}) is None
