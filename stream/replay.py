@@ -19,6 +19,7 @@ from stream.engine import Engine
 from stream.events import EventBatch
 from stream.outcomes import Folded
 from stream.pipeline import Pipeline
+from stream.routing import read_origins
 from stream.slab import Slab
 
 # Signals published at a time; more dirty items wait for the next round.
@@ -57,6 +58,9 @@ class Replay:
         self._misrouted: list[list[tuple[int, int, bytes]]] = [
             [] for _ in range(self.engine.num_partitions)
         ]
+        # Next offset by partition and source, behind the copies in the log: also behind those that
+        # were rejected there (their Kafka time is another one), which move no watermark.
+        self._copied = np.zeros((self.engine.num_partitions,) * 2, np.int64)
         self._item_offsets = [0] * self.engine.num_item_partitions
         for partition in range(self.engine.num_partitions):
             self.engine.open_users(partition)
@@ -137,6 +141,9 @@ class Replay:
         if slab.begin > shard.tables.next_offset:
             shard.tables.next_offset = slab.begin  # The log's head was cut by retention.
         folded = self._fold(decode_events(slab), slab)
+        sources, offsets = read_origins(slab.buffer, slab.header_starts, self.engine.topic_id)
+        is_copy = (sources >= 0) & (sources < self.engine.num_partitions)
+        np.maximum.at(self._copied[slab.partition], sources[is_copy], offsets[is_copy] + 1)
         for index, partition in enumerate(folded.copies.partitions.tolist()):
             self._misrouted[partition].append(
                 (slab.partition, int(folded.copies.offsets[index]), folded.copies.values[index])
@@ -148,7 +155,7 @@ class Replay:
             shard = self.engine.users[partition]
             values = []
             for source, offset, value in sorted(waiting):
-                if offset >= shard.origins[source]:
+                if offset >= max(shard.origins[source], self._copied[partition, source]):
                     values.append(value)
                     shard.origins[source] = offset + 1
             if values:

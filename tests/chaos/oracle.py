@@ -61,6 +61,8 @@ class Oracle:
         # Next offset expected of copies, per destination and source.
         self._origins: dict[tuple[int, int], int] = {}
         self._misrouted: list[tuple[int, LogRecord]] = []
+        # Home, source partition, offset: told of by a dead letter, so no longer to be brought home.
+        self._rejected_copies: set[tuple[int, int, int]] = set()
         for part in by_partition(list(records), num_partitions):
             for record in part:
                 self._read(record)
@@ -76,11 +78,12 @@ class Oracle:
     def _read(self, record: LogRecord) -> None:
         users = self.users[record.partition]
         users.next_offset = record.offset + 1
-        event = read_interaction(record)
+        event, origin = read_interaction(record), origin_of(record)
         if event is None:
             users.reject(record.offset)
+            if origin is not None:
+                self._rejected_copies.add((record.partition, *origin))
             return
-        origin = origin_of(record)
         if origin is not None and origin[0] < self.num_partitions:
             if not self._is_first(record.partition, *origin):
                 return  # A copy that came before, outside of all counters.
@@ -106,7 +109,8 @@ class Oracle:
         for home, record in sorted(
             self._misrouted, key=lambda each: (each[1].partition, each[1].offset)
         ):
-            if self._is_first(home, record.partition, record.offset):
+            place = (home, record.partition, record.offset)
+            if place not in self._rejected_copies and self._is_first(*place):
                 users = self.users[home]
                 event = read_interaction(LogRecord(home, users.next_offset, record.value))
                 assert event is not None, "it was read before"

@@ -21,7 +21,13 @@ from tests.chaos import hard_logs
 from tests.chaos.comparison import check
 from tests.chaos.frame_log import deduplicated, told_to
 from tests.chaos.oracle import Oracle
-from tests.chaos.oracle_records import LogRecord, by_partition, murmur2, read_interaction
+from tests.chaos.oracle_records import (
+    LogRecord,
+    by_partition,
+    murmur2,
+    partition_of,
+    read_interaction,
+)
 from tests.chaos.oracle_users import UserRules
 from tests.stream import corpus
 from tests.wire_logs import event
@@ -93,6 +99,23 @@ def test_a_fed_wire_log_equals_the_oracle(num_partitions: int) -> None:
     replay = make_replay(num_partitions)
     replay.feed([record.value or b"" for record in hard_logs.ordinary(1)])
     check(replay.engine, Oracle(records, num_partitions=num_partitions, user_rules=RULES))
+
+
+def test_a_copy_that_was_rejected_is_not_brought_home_once_more() -> None:
+    """Its Kafka time is when it was copied; years before the event's, which the first one had."""
+    home = partition_of(b"u1", 4)
+    away, future_ms = (home + 1) % 4, 4_102_444_799_999
+    value = event(0, ts=future_ms)
+    header = ("headwater-from", b"%d/0" % away)
+    log = [
+        LogRecord(away, 0, value, timestamp_ms=future_ms),
+        LogRecord(home, 0, value, timestamp_ms=1_700_000_000_000, headers=(header,)),
+    ]
+    for records in (log, log[:1]):
+        engine = play(records, 4, seed=1)
+        check(engine, Oracle(records, num_partitions=4, user_rules=RULES))
+        applied = engine.users[home].tables.counters["applied"]
+        assert applied == (len(records) == 1), "only where nobody copied it"
 
 
 @every_count
