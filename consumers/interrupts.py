@@ -23,11 +23,11 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def is_command() -> bool:
     """Say whether this process is the command ``headwater``, and not one that imports us."""
-    # While a package of `python -m` is imported, the first word is still "-m".
-    program = sys.argv[0] if sys.argv else ""  # Where Python is embedded there may be none.
-    if program == "-m":
+    # Of `python -m` the first word is "-m" while packages are imported, then the module's file.
+    program = os.path.basename(sys.argv[0]) if sys.argv else ""  # Where Python is embedded: none.
+    if program in ("-m", "cli.py"):
         return "consumers.cli" in sys.orig_argv
-    return os.path.basename(program) == "headwater"
+    return program == "headwater"
 
 
 def end_quietly() -> None:

@@ -111,11 +111,21 @@ print("why it ended")
 """
 
 
-@pytest.mark.parametrize(("program", "code"), [("/bin/headwater", 0), ("other", -signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("/bin/headwater", 0),
+        ("/its/consumers/cli.py", 0),  # As `python -m consumers.cli` has it.
+        ("other", -signal.SIGTERM),
+    ],
+)
 def test_a_sigterm_while_a_command_ends_does_not_cut_off_why(program: str, code: int) -> None:
     """A program of somebody else's keeps its own ways."""
     done = subprocess.run(
-        [sys.executable, "-c", ENDS, program], cwd=ROOT, capture_output=True, timeout=BOUND_S
+        [sys.executable, "-c", ENDS, program, "consumers.cli"],
+        cwd=ROOT,
+        capture_output=True,
+        timeout=BOUND_S,
     )
     assert (done.returncode, done.stderr) == (code, b"")
     assert (done.stdout == b"why it ended\n") is (code == 0)
