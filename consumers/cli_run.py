@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -98,7 +99,9 @@ def up(as_json: JsonFlag = False) -> None:
             for name, address in addresses.items():
                 typer.echo(f"{name:7s} {address}")
             say("for the commands in another terminal:")
+            folder = shlex.quote(str(settings.data_dir.absolute()))  # verify-erased looks there.
             say(f"  export HEADWATER_KAFKA={kafka} HEADWATER_REDIS={redis}")
+            say(f"  export HEADWATER_DATA_DIR={folder}")
 
     with ScratchFolder("headwater-up-") as scratch:
         stack = Stack(
