@@ -151,7 +151,7 @@ class Metering:
         for topic, num_bytes in worker.handlers.waiting_bytes().items():
             put(metrics.WAITING_BYTES, num_bytes, topic=topic)
         put(metrics.UNTRACKED, worker.ledger.num_untracked)
-        put(metrics.DIRTY_USERS, len(worker.queue))
+        put(metrics.DIRTY_USERS, worker.queue.num_dirty)
         put(metrics.SHED_USERS, worker.queue.num_shed)
         put(metrics.COALESCED_USERS, worker.queue.num_coalesced)
         for kind, count in worker.sink.counts.items():

@@ -104,7 +104,7 @@ class WorkerStats:
             "freshness_ms": self._freshness_ms(),
             "lag": self._lag(),
             "positions": self._positions(),
-            "dirty": len(self._queue),
+            "dirty": self._queue.num_dirty,
             "shed": self._queue.num_shed,
             "fallbacks": self._num_fallbacks(),
             "tables": self._engine.sizes(),

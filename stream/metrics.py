@@ -114,7 +114,9 @@ OLDEST_UNANSWERED = _gauge(
 UNTRACKED = _counter(
     "headwater_untracked_events_total", "events", "Events beyond the freshness ledger's bound."
 )
-DIRTY_USERS = _gauge("headwater_dirty_users", "users", "Users waiting for a refresh.")
+DIRTY_USERS = _gauge(
+    "headwater_dirty_users", "users", "Users who get another list: waiting, or being refreshed."
+)
 SHED_USERS = _counter(
     "headwater_shed_users_total", "users", "Users shed from the full refresh queue."
 )

@@ -94,6 +94,13 @@ class RefreshQueue:
         """Users in any state; bounded by ``max_users``."""
         return len(self._slots)
 
+    @property
+    def num_dirty(self) -> int:
+        """Users who get another list: ready, in flight, or cooling and dirty again; O(bound)."""
+        states = self._slots.states
+        is_again = (states == COOLING) & (self._slots.dirty_levels >= 0)
+        return int(((states == READY) | (states == IN_FLIGHT) | is_again).sum())
+
     def hold(self, partition: int) -> None:
         """Take nobody of a partition that still catches up with its log."""
         self._held.add(partition)

@@ -159,13 +159,21 @@ class TlsFront:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         behind_reader, behind_writer = await asyncio.open_connection(LOOPBACK, self._target)
-        await asyncio.gather(_pump(reader, behind_writer), _pump(behind_reader, writer))
+        try:
+            await asyncio.gather(_pump(reader, behind_writer), _pump(behind_reader, writer))
+        except asyncio.CancelledError:
+            # By stop, and not raised: asyncio would log it. A stopped loop closes nothing later.
+            for each in (writer, behind_writer):
+                each.transport.abort()
 
     def stop(self) -> None:
         async def end() -> None:
             self._server.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            lines = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in lines:
                 task.cancel()
+            await asyncio.gather(*lines, return_exceptions=True)
+            await asyncio.sleep(0)  # What was cut is closed by the loop's next turn.
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)

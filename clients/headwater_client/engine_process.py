@@ -187,7 +187,7 @@ class EngineProcess:
         return found
 
     def settle(self, timeout_s: float = 60.0) -> None:
-        """Wait until every event sent so far has counted, and its user's list is in Redis.
+        """Wait until every event sent so far has counted, and its user's list is in Redis to stay.
 
         The lists of similar items and the trending list follow at their own pace: wait for them
         with :meth:`until`.

@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from shutil import which
@@ -118,6 +119,7 @@ HOME = [
     with_kcat_and_murmur2,
 ]
 ELSEWHERE = [with_confluent_kafka, with_kcat]
+TRIES: Counter[str] = Counter()
 
 
 @pytest.fixture(scope="module")
@@ -133,11 +135,15 @@ def deployment(
 
 
 def log_of(name: str) -> list[tuple[str, bytes]]:
-    """Return a log of users that no other client has: user and line, some lines twice."""
+    """Return a log of users that no other client has, nor another try of its test.
+
+    User and line, some lines twice.
+    """
+    TRIES[name] += 1
     lines = []
     for line in wire_log(300, seed=len(name), num_users=20, late_share=0.0):
         event = json.loads(line)
-        user = f"{name}-{event['user_id']}"
+        user = f"{name}-{TRIES[name]}-{event['user_id']}"
         lines.append((user, json.dumps({**event, "user_id": user}).encode()))
     assert len(set(lines)) < len(lines)
     return lines

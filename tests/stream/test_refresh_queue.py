@@ -94,6 +94,21 @@ def test_a_user_dirty_while_in_flight_is_refreshed_again():
     assert q.take(110).user_rows.tolist() == [1]
 
 
+def test_a_user_is_dirty_until_nothing_more_is_to_be_written():
+    q = queue()
+    q.offer(users([1, 2]), 0)
+    assert q.num_dirty == 2
+    batch = q.take(10)
+    assert len(q) == 0 and q.num_dirty == 2  # Their lists are not written yet.
+    q.offer(users([1], EXPLICIT), 12)
+    finish(q, batch, 15)
+    assert len(q) == 0 and q.num_dirty == 1  # One gets another list after the interval.
+    again = q.take(110)
+    assert q.num_dirty == 1
+    finish(q, again, 115)
+    assert q.num_dirty == 0 and q.num_known == 1
+
+
 def test_a_refreshed_user_is_forgotten_after_the_interval():
     q = queue()
     q.offer(users([1]), 0)
@@ -269,6 +284,8 @@ class QueueMachine(RuleBasedStateMachine):
         assert self.queue.num_known <= 8
         assert self.queue.num_in_flight == sum(len(batch) for batch, _ in self.flying)
         assert all(self._knows(key) for key in self.dirty)
+        flying = {key for _, keys in self.flying for key in keys}
+        assert self.queue.num_dirty == len(self.dirty | flying)
 
     def _knows(self, key):
         lane = self.queue._lanes.get(key[0])
