@@ -162,8 +162,9 @@ class LostLists:
         self.num_lost = 0
         self._num_script_loads = num_script_loads
         self._num_loads_seen = 0
-        # Partitions whose lists may be older than those that were written, until one round is over.
-        self._doubted: set[int] = set()
+        # Partitions whose lists may be older than those that were written, until one round is over,
+        # and the row behind those who were there then: who came later is written once, after it.
+        self._doubted: dict[int, int] = {}
         self._held: set[int] = set()
         self._pace = LossPace()
         self._mark = mark
@@ -174,7 +175,7 @@ class LostLists:
 
     async def look(self) -> int:
         """Look at the next slice of each partition; mark who is to get a list, return how many."""
-        self._doubt()
+        await self._doubt()
         if len(self._queue) >= _SLICE:
             return 0  # Who acts comes first.
         num_marked = 0
@@ -183,7 +184,7 @@ class LostLists:
                 num_marked += await self._look_at(partition)
         return num_marked
 
-    def _doubt(self) -> None:
+    async def _doubt(self) -> None:
         """Note the partitions whose lists may be older than those that were written.
 
         All, where a server is another one; then also those that come to us afterwards: who had them
@@ -195,15 +196,25 @@ class LostLists:
             self._pace.start_anew()
         if is_another or num_loads > _USUAL_LOADS:
             come = held if is_another else held - self._held
-            self._doubted = (self._doubted & held) | come
+            self._num_loads_seen, self._held = num_loads, held
+            ends = await self._state.run(self._rows_behind, come)
+            kept = {each: end for each, end in self._doubted.items() if each in held - come}
+            self._doubted = {**kept, **ends}
             for partition in come:
                 self._next_rows.pop(partition, None)
         self._num_loads_seen, self._held = num_loads, held
+
+    def _rows_behind(self, partitions: set[int]) -> dict[int, int]:
+        """Return the row behind the last user of each partition that has any (state thread)."""
+        shards = {each: self._engine.users.get(each) for each in partitions}
+        live = {each: shard.tables.users.live_rows() for each, shard in shards.items() if shard}
+        return {each: int(rows[-1]) + 1 for each, rows in live.items() if len(rows)}
 
     async def _look_at(self, partition: int) -> int:
         begin = self._next_rows.get(partition, 0)
         found = await self._state.run(self._users_from, partition, begin)
         if found is None:
+            self._doubted.pop(partition, None)
             return 0
         users, after = found
         users = _only(users, ~self._queue.knows(partition, users.user_rows))
@@ -217,10 +228,10 @@ class LostLists:
         num_lost = int((is_missing & ~is_owed).sum())
         self.num_lost += num_lost
         self._pace.note(partition, num_lost, is_end=not after)
-        if partition in self._doubted:
-            is_missing = np.ones(len(is_missing), np.bool_)
-            if not after:
-                self._doubted.discard(partition)
+        end = self._doubted.get(partition, 0)
+        is_missing |= users.user_rows < end
+        if not after or after >= end:
+            self._doubted.pop(partition, None)
         self._mark(_only(users, is_missing))
         return int(is_missing.sum())
 

@@ -35,12 +35,17 @@ EVERYBODY = {b"late", *(b"u%d" % number for number in range(NUM_USERS))}
 
 @pytest.fixture(scope="module")
 def engine() -> Engine:
-    settings = Settings()
-    engine = make_engine(settings, partitions=1)
     lines = [event(number, user_id=f"u{number}") for number in range(NUM_USERS)]
     lines.append(event(NUM_USERS, user_id="late", ts=START_MS + 2 * DAY_MS))
-    Replay(make_pipeline(settings, engine), signals_interval_ms=0).feed(lines)
-    return engine
+    made, replay = engine_and_replay()
+    replay.feed(lines)
+    return made
+
+
+def engine_and_replay() -> tuple[Engine, Replay]:
+    settings = Settings()
+    made = make_engine(settings, partitions=1)
+    return made, Replay(make_pipeline(settings, made), signals_interval_ms=0)
 
 
 class Looks:
@@ -160,6 +165,21 @@ def test_a_partition_that_comes_after_a_server_changed_gets_every_list_again(
     looks.before_look = lambda number: moving.users.update(users if number == 1 else {})
     looks.look(7)
     assert sorted(looks.marked) == marked
+
+
+@pytest.mark.parametrize(("at_first", "marked"), [(0, 0), (100, 100)])
+def test_who_comes_after_a_server_changed_gets_one_list_and_not_another(
+    at_first: int, marked: int
+) -> None:
+    """A first start, for instance: nobody is there, so that no list can be older."""
+    made, replay = engine_and_replay()
+    come = [event(number, user_id=f"u{number}") for number in range(150)]
+    replay.feed(come[:at_first])
+    looks = Looks(made, set())
+    looks.num_script_loads = 1
+    looks.before_look = lambda number: replay.feed(come[at_first:]) if number == 1 else None
+    looks.look(6)
+    assert sorted(looks.marked) == sorted(b"u%d" % number for number in range(marked))
 
 
 def test_another_server_with_older_lists_is_noticed_though_none_is_missing(engine: Engine) -> None:
