@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -159,6 +160,7 @@ class Metering:
         put(metrics.SINK_REPLIES, worker.leased_write.num_fenced, kind="fenced")
         put(metrics.SINK_PAUSED, float(worker.refresh.is_paused))
         put(metrics.LEASE_HELD, float(worker.why_over() is None))
+        put(metrics.TASKS, len(asyncio.all_tasks()))
         put(metrics.FRAMES, worker.frames.num_frames)
         put(metrics.FRAME_BYTES, worker.frames.num_bytes)
         put(metrics.DEAD_LETTERS, worker.dead_letters.num_sent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -95,7 +96,7 @@ class WorkerStats:
         self._with_list[partition] = known
 
     def read(self) -> dict[str, Any]:
-        """Return all figures. Counters are those of the partitions held now."""
+        """Return all figures (event loop). Counters are those of the partitions held now."""
         return {
             **self._engine.counters(),
             "lists_written": self.num_lists,
@@ -108,6 +109,7 @@ class WorkerStats:
             "shed": self._queue.num_shed,
             "fallbacks": self._num_fallbacks(),
             "tables": self._engine.sizes(),
+            "tasks": len(asyncio.all_tasks()),
             "model": self._ranker.name,
             "users": self._engine.num_users,
             "items": self._engine.num_items,

@@ -148,6 +148,7 @@ LEASE_HELD = _gauge(
     "0 or 1",
     "1 while the group surely leaves our partitions with us; else nothing is written.",
 )
+TASKS = _gauge("headwater_tasks", "tasks", "asyncio tasks; some dozens, whatever comes in.")
 FRAMES = _counter("headwater_frames_total", "frames", "Item-delta frames acknowledged.")
 FRAME_BYTES = _counter("headwater_frame_bytes_total", "bytes", "Item-delta bytes acknowledged.")
 SIGNALS = _counter("headwater_signals_total", "records", "Item signals published.")

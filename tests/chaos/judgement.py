@@ -3,8 +3,8 @@
 I1 state = oracle; I2 committed <= durable <= applied at every sample; I3 every record read has one
 verdict and every reject is in dead-letters, once by (topic, partition, offset); I4 lists never go
 back; I5 lists reflect each user's newest event; I6 one writer per partition; I7 lag goes to 0
-without a hand; I8 memory, descriptors and threads are bounded; I9 reads are answered; I10 no ids in
-logs; I11 a worker works, or it ended in one of the ways of :mod:`tests.chaos.exits`.
+without a hand; I8 memory, descriptors, threads and tasks are bounded; I9 reads are answered; I10 no
+ids in logs; I11 a worker works, or it ended in one of the ways of :mod:`tests.chaos.exits`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tests.integration.workers import ROOT, WorkerProcess, until
 from tests.list_versions import parse_version
 
 # Bounds of I8 for a worker with the default bounds of its tables, which are memory from the start.
-MAX_MEMORY_MB, MAX_DESCRIPTORS, MAX_THREADS = 2_048, 256, 64
+MAX_MEMORY_MB, MAX_DESCRIPTORS, MAX_THREADS, MAX_TASKS = 2_048, 256, 64, 256
 # The group may need a session's length to tell an old owner (4 s), and a sample's.
 MAX_TWO_OWNERS_S = 6.0
 # The promise for a heal: lists follow within this, whatever happened.
@@ -271,5 +271,6 @@ def _too_much(offsets: Any) -> list[str]:
         "memory_mb": (offsets.memory_mb, MAX_MEMORY_MB),
         "descriptors": (offsets.descriptors, MAX_DESCRIPTORS),
         "threads": (offsets.threads, MAX_THREADS),
+        "tasks": (offsets.tasks, MAX_TASKS),
     }
     return [f"{name} {most:.0f}" for name, (most, bound) in seen.items() if most > bound]

@@ -203,7 +203,7 @@ class WorkerProbe:
         owners: By ``topic/partition``, pid of the worker that holds it.
         ahead: Where durable was above applied.
         two_owners_s: Longest time that two workers held a partition.
-        memory_mb, descriptors, threads: Most that any worker had.
+        memory_mb, descriptors, threads, tasks: Most that any worker had.
     """
 
     def __init__(self, workers: Callable[[], list[WorkerProcess]]) -> None:
@@ -216,6 +216,7 @@ class WorkerProbe:
         self.memory_mb = 0.0
         self.descriptors = 0
         self.threads = 0
+        self.tasks = 0
         self._memory: dict[int, list[tuple[float, float]]] = defaultdict(list)
 
     def look(self) -> None:
@@ -229,6 +230,7 @@ class WorkerProbe:
                 found = worker.stats(bound_s=_STOPPED_S)
             except (OSError, AssertionError, ValueError):
                 continue  # It ends, or it is stopped.
+            self.tasks = max(self.tasks, found.get("tasks", 0))  # An older version does not say.
             for key, offsets in found["positions"].items():
                 holders[key].append(worker.pid)
                 self.positions[key] = offsets
