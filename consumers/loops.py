@@ -288,9 +288,7 @@ def _make_losses(
             LostTombstones(tombstones, state=state, find_missing=find, num_script_loads=loads),
             returned,
             lists,
-            LostSimilar(
-                similar, state=state, find_missing=find, num_script_loads=loads, num_usual=1
-            ),
+            LostSimilar(similar, state=state, find_missing=find, num_script_loads=loads),
         ],
         on_lost=worker.metering.on_lost,
         interval_s=_LOST_KEYS_TICK_S,

@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from consumers.loss_pace import LossPace
+from consumers.server_changes import ServerChanges
 from consumers.state_thread import WorkThread
 from state.tombstones import list_key
 from stream.dirty_users import DirtyUsers
@@ -42,9 +43,6 @@ _SLICE = 64
 _PAUSE_S = 0.1
 # Looks without a loss after which the next one is news.
 _QUIET_LOOKS = 30
-# A worker's start loads the scripts once, whatever the server went through: all that it holds at
-# its first look is written again, what comes to it later is not.
-_USUAL_LOADS = 1
 
 
 class Look(Protocol):
@@ -160,12 +158,10 @@ class LostLists:
         self._queue = queue
         self._owed_rows = owed_rows
         self.num_lost = 0
-        self._num_script_loads = num_script_loads
-        self._num_loads_seen = 0
+        self._changes = ServerChanges(num_script_loads, is_start_doubted=True)
         # Partitions whose lists may be older than those that were written, until one round is over,
         # and the row behind those who were there then: who came later is written once, after it.
         self._doubted: dict[int, int] = {}
-        self._held: set[int] = set()
         self._pace = LossPace()
         self._mark = mark
         self._find_missing = find_missing
@@ -185,26 +181,18 @@ class LostLists:
         return num_marked
 
     async def _doubt(self) -> None:
-        """Note the partitions whose lists may be older than those that were written.
-
-        All, where a server is another one; then also those that come to us afterwards: who had them
-        may have died before it wrote them again.
-        """
-        num_loads, held = self._num_script_loads(), set(self._engine.users)
-        is_another = num_loads != self._num_loads_seen
-        if is_another:
+        """Note the partitions whose lists may be older than those that were written."""
+        held = set(self._engine.users)
+        come = self._changes.look(held)
+        if self._changes.is_another:
             self._pace.start_anew()
-        if is_another or num_loads > _USUAL_LOADS:
-            come = held if is_another else held - self._held
-            self._num_loads_seen, self._held = num_loads, held
-            ends = await self._state.run(self._rows_behind, come)
-            kept = {each: end for each, end in self._doubted.items() if each in held - come}
-            self._doubted = {**kept, **ends}
-            for partition in come:
-                self._next_rows.pop(partition, None)
-        self._num_loads_seen, self._held = num_loads, held
+        ends = await self._state.run(self._rows_behind, come) if come else {}
+        kept = {each: end for each, end in self._doubted.items() if each in held - come}
+        self._doubted = {**kept, **ends}
+        for partition in come:
+            self._next_rows.pop(partition, None)
 
-    def _rows_behind(self, partitions: set[int]) -> dict[int, int]:
+    def _rows_behind(self, partitions: Set[int]) -> dict[int, int]:
         """Return the row behind the last user of each partition that has any (state thread)."""
         shards = {each: self._engine.users.get(each) for each in partitions}
         live = {each: shard.tables.users.live_rows() for each, shard in shards.items() if shard}

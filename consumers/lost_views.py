@@ -2,14 +2,15 @@
 
 Beside :mod:`consumers.lost_lists`, in the same way: what state says should stand in Redis is
 looked up slice by slice, round and round, and what is missing is written. Where a server is
-another one than before, everything is written once: a promoted replica may hold older ones.
+another one than before, everything is written once: a promoted replica may hold older ones. So is
+what comes to us after that.
 Nothing is published to Kafka again for it. Absent: ``rec:trending``, which is written every second
 anyhow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from consumers.loss_pace import LossPace
 from consumers.lost_lists import FindMissing
+from consumers.server_changes import ServerChanges
 from consumers.signal_publisher import SignalPacer
 from consumers.sink_keys import similar_key, tombstone_key
 from consumers.state_thread import WorkThread
@@ -45,8 +47,12 @@ class Slice:
 class View(Protocol):
     """One kind of keys, as state knows them."""
 
+    def held(self) -> Set[int]:
+        """Return the partitions that are ours."""
+        ...
+
     def partitions(self) -> Sequence[int]:
-        """Return the partitions to look at now."""
+        """Return those to look at now."""
         ...
 
     def slice_from(self, partition: int, begin: int) -> Slice | None:
@@ -67,8 +73,12 @@ class LostKeys:
         find_missing: bool per key, not in Redis; None when it does not answer.
         num_script_loads: How often the server did not know our scripts (``RedisSink``): then it was
             restarted or is another one, and every key is written again.
-        num_usual: Loads that say nothing: the first is a worker's start.
+
+    Attributes:
+        is_start_doubted: Whether a worker's start writes every key again, too.
     """
+
+    is_start_doubted: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -77,15 +87,13 @@ class LostKeys:
         state: WorkThread,
         find_missing: FindMissing,
         num_script_loads: Callable[[], int] = lambda: 0,
-        num_usual: int = 0,
     ) -> None:
         self._view = view
         self._state = state
         self._find_missing = find_missing
         self._next: dict[int, int] = {}
         self.num_lost = 0
-        self._num_script_loads = num_script_loads
-        self._num_loads_seen = num_usual
+        self._changes = ServerChanges(num_script_loads, is_start_doubted=self.is_start_doubted)
         # Partitions whose keys may be older than those that were written, until one round is over.
         self._doubted: set[int] = set()
         self._pace = LossPace()
@@ -93,11 +101,13 @@ class LostKeys:
     async def look(self) -> int:
         """Look at the next slice of each partition; write what is missing, return how many."""
         num_written = 0
-        if self._num_script_loads() > self._num_loads_seen:
-            self._num_loads_seen = self._num_script_loads()
-            self._doubted = set(self._view.partitions())
-            self._next.clear()
+        held = self._view.held()
+        come = self._changes.look(held)
+        if self._changes.is_another:
             self._pace.start_anew()
+        self._doubted = (self._doubted & held) | come
+        for partition in come:
+            self._next.pop(partition, None)
         for partition in self._view.partitions():
             if self._pace.rests(partition):
                 continue
@@ -126,9 +136,10 @@ class LostKeys:
 
 
 class LostSimilar(LostKeys):
-    """Similar items."""
+    """Similar items. Lists older than a start are written again once somebody acts on the item."""
 
     kind: ClassVar[str] = "sim"
+    is_start_doubted: ClassVar[bool] = False
 
 
 class LostTombstones(LostKeys):
@@ -163,8 +174,12 @@ class SimilarView:
         self._is_caught_up = is_caught_up
         self._ttl_ms = ttl_ms
 
+    def held(self) -> Set[int]:
+        """Return the item partitions that are ours."""
+        return set(self._engine.items)
+
     def partitions(self) -> Sequence[int]:
-        """Return the item partitions that are ours and up to date."""
+        """Return those that are up to date."""
         return [each for each in sorted(self._engine.items) if self._is_caught_up(each)]
 
     def slice_from(self, partition: int, begin: int) -> Slice | None:
@@ -215,8 +230,12 @@ class TombstoneView:
         self._epoch = epoch
         self._retention_ms = retention_ms
 
+    def held(self) -> Set[int]:
+        """Return the user partitions that are ours."""
+        return set(self._engine.users)
+
     def partitions(self) -> Sequence[int]:
-        """Return the user partitions that are ours, none while erases wait for Redis."""
+        """Return them, none while erases wait for Redis."""
         return [] if self._num_waiting() else sorted(self._engine.users)
 
     def slice_from(self, partition: int, begin: int) -> Slice | None:

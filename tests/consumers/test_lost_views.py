@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from redis import Redis
 
 from consumers.configuration import make_engine, make_pipeline
-from consumers.lost_views import LostKeys, SimilarView, TombstoneView, View
+from consumers.lost_views import LostKeys, LostSimilar, SimilarView, TombstoneView, View
 from consumers.redis_client import connect_redis
 from consumers.signal_publisher import SignalPacer
 from consumers.sink import RedisSink
@@ -190,12 +192,11 @@ def test_a_server_that_is_another_one_gets_every_key_again_once(engine: Engine) 
     held = [b"sim:{i%d}" % number for number in range(NUM)]
     store, num_loads = Store(b"sim:{late}", *held), [1]
     view, thread = similar(engine, store), WorkThread("state")
-    lost = LostKeys(
+    lost = LostSimilar(
         view,
         state=thread,
         find_missing=store.find_missing,
         num_script_loads=lambda: num_loads[0],
-        num_usual=1,
     )
 
     async def run() -> list[int]:
@@ -209,3 +210,30 @@ def test_a_server_that_is_another_one_gets_every_key_again_once(engine: Engine) 
     finally:
         thread.close()
     assert len(store.written) == NUM + 1
+
+
+@pytest.mark.parametrize(("num_loads", "written"), [(1, [0] * 4), (2, [0, 256, 45, 0])])
+def test_a_partition_that_comes_after_a_server_changed_gets_every_key_again(
+    engine: Engine, num_loads: int, written: list[int]
+) -> None:
+    """Who had it may have died with that server. A worker's start alone says nothing of it."""
+    held = [b"sim:{i%d}" % number for number in range(NUM)]
+    store = Store(b"sim:{late}", *held)
+    moving = cast("Engine", SimpleNamespace(items={}))
+    view, thread = similar(moving, store), WorkThread("state")
+    lost = LostSimilar(
+        view,
+        state=thread,
+        find_missing=store.find_missing,
+        num_script_loads=lambda: num_loads,
+    )
+
+    async def run() -> list[int]:
+        before = await lost.look()
+        moving.items.update(engine.items)
+        return [before] + [await lost.look() for _ in range(3)]
+
+    try:
+        assert asyncio.run(run()) == written
+    finally:
+        thread.close()
