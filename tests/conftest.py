@@ -7,6 +7,7 @@ had skips its tests with the reason, or fails them where HEADWATER_REQUIRE_SERVE
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import uuid
@@ -42,6 +43,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if any(any(item.iter_markers(name)) for name in ("kafka", "redis")):
             item.add_marker(pytest.mark.flaky(reruns=1))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def garbage_of_this_file() -> Iterator[None]:
+    """Collect it here: a socket that a file left open fails that file, not one that comes later."""
+    yield
+    gc.collect()
 
 
 @lru_cache(maxsize=1)
